@@ -1,0 +1,1 @@
+"""One capability per module: a small Protocol and its models."""

@@ -1,0 +1,55 @@
+"""Where records come from: a CRM database or anything else that can be read in full."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Record", "RecordSource", "Scalar"]
+
+#: What a metadata field may hold.
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing the CRM knows, ready to be indexed.
+
+    A plain dataclass, not a pydantic model: a source yields millions of them.
+
+    ``kind`` and ``id`` name it. Where a source has several rows of one id, each is kept,
+    told apart by ``occurrence`` (0 for the first). ``metadata`` is returned with hits and
+    usable in filters.
+    """
+
+    kind: str
+    id: str
+    text: str
+    title: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    occurrence: int = 0
+
+
+@runtime_checkable
+class RecordSource(Protocol):
+    """Reads records, never writes."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many rows each kind has, by the kind's name.
+
+        :raises NotConfigured: nothing says what to read.
+        :raises SourceError: the source cannot be read, or its mapping does not fit it.
+        """
+        ...
+
+    def records(self, kind: str, *, batch: int = 500) -> AsyncIterator[Sequence[Record]]:
+        """Every record of *kind*, in batches of at most *batch*.
+
+        Equal ids come one after the other. Rows without an id are left out.
+        Memory stays bounded however many records there are.
+
+        :raises NotFound: there is no such kind.
+        :raises SourceError: the source cannot be read.
+        """
+        ...

@@ -1,0 +1,196 @@
+"""Where vectors lie and are searched: dense ones, and BM25's sparse ones beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from .embedding import Vector
+from .records import Scalar
+
+__all__ = [
+    "Collection",
+    "CollectionInfo",
+    "CollectionName",
+    "CollectionSpec",
+    "Filter",
+    "Hit",
+    "Mode",
+    "Point",
+    "Query",
+    "VectorStore",
+]
+
+#: A collection's name: it becomes part of a path and of a URL, so nothing else is let through.
+CollectionName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z", strict=True)
+]
+
+#: Payload fields (dots reach into nested ones) and the value, or any of the values, each must have.
+Filter = Mapping[str, Scalar | Sequence[Scalar]]
+
+
+class Mode(StrEnum):
+    """How a query is answered."""
+
+    DENSE = "dense"  #: by the vector alone
+    SPARSE = "sparse"  #: by the words alone (BM25)
+    HYBRID = "hybrid"  #: by both, joined by reciprocal rank fusion
+
+
+class CollectionSpec(BaseModel):
+    """What a new collection is made for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dimension: int = Field(gt=0, description="Length of its dense vectors.")
+    embedder: str = Field(description="Name of the model that makes them.")
+    average_length: float = Field(
+        gt=0,
+        description="Mean length of its texts in the store's own tokens (see `lengths`). BM25 "
+        "bakes it into every document's weights, so it holds until the collection is rebuilt.",
+    )
+
+
+class CollectionInfo(BaseModel):
+    """A collection as it stands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    generation: str = Field(description="Names this very build: another after each rebuild.")
+    created_at: datetime
+    points: int
+    spec: CollectionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A text with its vector, to be stored under its id.
+
+    A plain dataclass: the store validates a whole batch at once, and batches are hot.
+
+    ``id`` is a UUID; a point of the same id is replaced. ``vector`` is the dense vector;
+    the sparse one is made from ``text``, which hits give back as it was.
+    """
+
+    id: str
+    vector: Vector
+    text: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Query(BaseModel):
+    """One search. ``vector`` is needed by dense and hybrid, ``text`` by sparse and hybrid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: Mode = Mode.HYBRID
+    vector: Any = None
+    text: str | None = None
+    limit: int = Field(default=10, ge=1)
+    filter: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
+    group_by: str | None = Field(
+        default=None, description="Payload field: of the points that share its value, the best."
+    )
+
+
+class Hit(BaseModel):
+    """A point that was found. Ranks count from 1; a leg that did not find it has none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    score: float
+    text: str
+    payload: dict[str, Any]
+    dense_rank: int | None = None
+    sparse_rank: int | None = None
+
+
+@runtime_checkable
+class Collection(Protocol):
+    """The points of one collection. Making this object does no I/O."""
+
+    async def describe(self) -> CollectionInfo:
+        """:raises NotFound: there is no such collection (so does every method here)."""
+        ...
+
+    async def upsert(self, points: Sequence[Point]) -> None:
+        """Store *points*, all of them or none.
+
+        When it returns they are found by searches and survive the death of any process.
+
+        :raises InvalidRequest: an id is no UUID, a vector has another dimension or a value
+            that is not finite. Nothing was stored.
+        :raises StorageFull: there is no room.
+        """
+        ...
+
+    async def delete(self, *, ids: Sequence[str] = (), filter: Filter | None = None) -> None:
+        """Delete the points of *ids* and those that match *filter*."""
+        ...
+
+    async def search(self, query: Query) -> Sequence[Hit]:
+        """The best hits, best first; equal scores come in a fixed order."""
+        ...
+
+    async def scroll(
+        self, *, filter: Filter | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[Hit]:
+        """Points in the order of their ids, those behind *after*; scores are 0."""
+        ...
+
+    async def count(self, filter: Filter | None = None) -> int:
+        """How many points match *filter*, exactly."""
+        ...
+
+    async def flush(self) -> None:
+        """When it returns, all that was stored before survives a loss of power."""
+        ...
+
+
+@runtime_checkable
+class VectorStore(Protocol):
+    """Collections of points."""
+
+    def collection(self, name: str) -> Collection:
+        """The collection called *name*, whether it exists or not.
+
+        :raises InvalidRequest: *name* is not a :data:`CollectionName`.
+        """
+        ...
+
+    async def collections(self) -> Sequence[CollectionInfo]:
+        """Every collection, by name."""
+        ...
+
+    async def create(self, name: str, spec: CollectionSpec) -> CollectionInfo:
+        """Make an empty collection.
+
+        :raises Conflict: there is one of that name.
+        """
+        ...
+
+    async def drop(self, name: str) -> None:
+        """Delete a collection and its points; none of that name is fine."""
+        ...
+
+    async def replace(self, name: str, *, by: str) -> CollectionInfo:
+        """Let *name* be what *by* is now, in one step; *by* is no more.
+
+        Searches of *name* are answered throughout, from the old points until the step and
+        from the new ones after it. The old points are deleted; *name* need not have existed.
+
+        :raises NotFound: there is no collection *by*.
+        """
+        ...
+
+    def lengths(self, texts: Sequence[str]) -> Sequence[int]:
+        """The length of each text in the tokens that BM25 sees here (no stop words)."""
+        ...

@@ -1,0 +1,142 @@
+"""What plugins offer besides operations: frozen descriptions that hooks return.
+
+Nothing here does anything. Core chooses and opens providers and resources; hosts present the
+rest. An ``open`` or ``run`` names what it needs by type, as an operation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = [
+    "BackgroundService",
+    "Command",
+    "Job",
+    "Panel",
+    "Provider",
+    "Relay",
+    "Resource",
+    "SettingsSection",
+    "StateSchema",
+]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class SettingsSection:
+    """A section of ``spark.toml``: its dotted ``path`` (``http``, ``plugins.qdrant``) and model."""
+
+    path: str
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True)
+class Provider(Generic[T_co]):
+    """One implementation of a contract, chosen in settings by its ``name``.
+
+    ``open`` is its lifetime: an async context manager, entered on first need and left when the
+    program ends. It should be quick; load large things when they are first used.
+
+    Where settings choose none by name, the one that says it is ``configured`` is used (its
+    address is set, for instance), else the ``embedded`` one, which works without settings.
+    """
+
+    name: str
+    open: Callable[..., AbstractAsyncContextManager[T_co]]
+    configured: Callable[[Settings], bool] | None = None
+    embedded: bool = False
+
+
+@dataclass(frozen=True)
+class Resource(Generic[T]):
+    """Something with a lifetime that operations may need by its ``type``."""
+
+    type: type[T]
+    open: Callable[..., AbstractAsyncContextManager[T]]
+
+
+@dataclass(frozen=True)
+class StateSchema:
+    """Tables of a plugin's own in the shared state.
+
+    ``migrations`` is the package with its Alembic revisions, as ``package.module``; they run
+    by themselves before the state is first used.
+    """
+
+    name: str
+    migrations: str
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A pass-through route to a backend's own API: bytes in, bytes out.
+
+    ``contract`` is what the backend must offer; ``model_from`` says where the model's name,
+    which chooses the backend, is found: in the JSON body, in a form field, or nowhere.
+    """
+
+    name: str
+    method: str
+    path: str
+    contract: type
+    model_from: Literal["json", "form", "none"] = "json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """An operation on a schedule. ``request`` is its request, ``timeout`` in seconds."""
+
+    name: str
+    schedule: str
+    operation: str
+    request: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True)
+class BackgroundService:
+    """A coroutine that runs in exactly one process at a time, by lease.
+
+    When the process that runs it dies, another takes over within ``ttl`` seconds. ``run`` is
+    cancelled when its lease is lost; one that returns or fails is started again after a pause.
+    """
+
+    name: str
+    run: Callable[..., Awaitable[None]]
+    ttl: float = 15.0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What the dashboard shows for a plugin, over an operation's answer.
+
+    ``fields`` names the columns, tiles or inputs, in order.
+    """
+
+    name: str
+    title: str
+    kind: Literal["table", "tiles", "form", "log"]
+    operation: str
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the shell that is no operation, such as ``serve``.
+
+    ``load`` names a click command as ``module:attribute``; it is imported when it is run.
+    """
+
+    name: str
+    summary: str
+    load: str

@@ -1,0 +1,130 @@
+"""Every hook. Implement the ones you need; all are optional.
+
+A hook is called once, when a host starts. It takes nothing, does no I/O, is never ``async``,
+and returns descriptions: what does the work is opened later, when it is first needed. Mark
+implementations with :data:`hookimpl`, and name the module that holds them in the entry-point
+group ``spark_core``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from .contracts.embedding import Embedder
+from .contracts.records import RecordSource
+from .contracts.reranking import Reranker
+from .contracts.vectors import VectorStore
+from .declarations import (
+    BackgroundService,
+    Command,
+    Job,
+    Panel,
+    Provider,
+    Relay,
+    Resource,
+    SettingsSection,
+    StateSchema,
+)
+from .operations import Operation
+
+__all__ = ["PROJECT", "hookimpl", "hookspec"]
+
+PROJECT = "spark_core"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+# ------------------------------------------------------------------------------ foundations
+
+
+@hookspec
+def spark_register_settings() -> Iterable[SettingsSection]:
+    """Offer sections of ``spark.toml``, each with the pydantic model that checks it.
+
+    A plugin's own section is ``plugins.<its entry point's name>``.
+    """
+    return ()
+
+
+@hookspec
+def spark_register_state_schemas() -> Iterable[StateSchema]:
+    """Offer tables in the shared state, made and changed by Alembic revisions."""
+    return ()
+
+
+@hookspec
+def spark_register_resources() -> Iterable[Resource[object]]:
+    """Offer things with a lifetime that operations and other openers may need by type."""
+    return ()
+
+
+# --------------------------------------------------------------------------------- backends
+
+
+@hookspec
+def spark_register_embedders() -> Iterable[Provider[Embedder]]:
+    """Offer embedders: they turn text into vectors. ``[providers] embedder`` chooses one."""
+    return ()
+
+
+@hookspec
+def spark_register_rerankers() -> Iterable[Provider[Reranker]]:
+    """Offer rerankers: they order texts by a query. ``[providers] reranker`` chooses one."""
+    return ()
+
+
+@hookspec
+def spark_register_vector_stores() -> Iterable[Provider[VectorStore]]:
+    """Offer vector stores. ``[providers] vector_store`` chooses one."""
+    return ()
+
+
+# ------------------------------------------------------------------------------- processors
+
+
+@hookspec
+def spark_register_record_sources() -> Iterable[Provider[RecordSource]]:
+    """Offer record sources: they read a CRM. ``[providers] record_source`` chooses one."""
+    return ()
+
+
+# ------------------------------------------------------------------------------------ faces
+
+
+@hookspec
+def spark_register_operations() -> Iterable[Operation]:
+    """Offer operations: each becomes a route, a command and, where marked, a tool."""
+    return ()
+
+
+@hookspec
+def spark_register_relays() -> Iterable[Relay]:
+    """Offer pass-through routes to a backend's own API."""
+    return ()
+
+
+@hookspec
+def spark_register_jobs() -> Iterable[Job]:
+    """Offer operations to be run on a schedule."""
+    return ()
+
+
+@hookspec
+def spark_register_background_services() -> Iterable[BackgroundService]:
+    """Offer coroutines that must run in exactly one process at a time."""
+    return ()
+
+
+@hookspec
+def spark_register_panels() -> Iterable[Panel]:
+    """Offer panels for the dashboard."""
+    return ()
+
+
+@hookspec
+def spark_register_commands() -> Iterable[Command]:
+    """Offer shell commands that are no operations."""
+    return ()

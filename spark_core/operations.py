@@ -1,0 +1,171 @@
+"""Operations: typed async functions that every host presents.
+
+A plugin writes one function and says what it does to the world; HTTP routes, commands and
+tools follow from that::
+
+    async def search(request: SearchRequest, store: VectorStore) -> SearchResponse:
+        \"\"\"Search the firm's memory.\"\"\"
+
+    Operation("search", search, Effect.READ)
+
+The first parameter is the request, if there is one: a pydantic model. Every other parameter
+is a *need*, filled by its type (see :mod:`spark_core.resolution`). The result is a pydantic
+model, or an async iterator of models: events, of which the last is the result.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+from .errors import PluginError
+
+__all__ = ["Effect", "Empty", "Operation", "Progress", "needs_of"]
+
+
+class Effect(StrEnum):
+    """What an operation does to the world; authorisation and confirmation follow from it."""
+
+    READ = "read"  #: changes nothing
+    WRITE = "write"  #: changes data
+    OPERATE = "operate"  #: touches the cluster
+
+
+class Empty(BaseModel):
+    """The request of an operation that takes none."""
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """A need of long work: tells whoever waits how far it is.
+
+    Presented as a progress bar, as server-sent events, or not at all.
+    """
+
+    def update(
+        self, phase: str, *, done: int = 0, total: int | None = None, unit: str = "items"
+    ) -> None:
+        """Say that *done* of *total* (``None``: unknown) *unit* of *phase* are done. Cheap."""
+        ...
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that can be asked for.
+
+    ``name`` is a verb, or a group and a verb: ``search``, ``ingest.backfill``. ``method``
+    and ``path`` are its HTTP route; with ``GET`` the request's fields are query parameters.
+    ``tool`` offers it to agents. ``render`` tells a person the result in a terminal.
+    """
+
+    name: str
+    handler: Callable[..., Any]
+    effect: Effect
+    method: Literal["GET", "POST", "PUT", "DELETE"] = "POST"
+    path: str = ""
+    tool: bool = False
+    render: Callable[[Any], str] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(part.replace("_", "").isalnum() for part in self.name.split(".")):
+            raise PluginError(f"operation name {self.name!r} is not made of words and dots")
+        if not self.path:
+            object.__setattr__(self, "path", "/api/" + self.name.replace(".", "/"))
+        self._check_annotations()
+
+    def _check_annotations(self) -> None:
+        """Fail where the plugin is loaded, not where the operation is first called."""
+        _ = self.request, self.response, self.needs
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or self.name).partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The whole of the handler's docstring."""
+        return inspect.getdoc(self.handler) or ""
+
+    @cached_property
+    def _annotations(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self.handler)
+        except NameError as error:
+            raise PluginError(f"operation {self.name}: {error} in its annotations") from error
+
+    @cached_property
+    def _request_parameter(self) -> str | None:
+        first = next(iter(inspect.signature(self.handler).parameters), None)
+        return first if first == "request" else None
+
+    @property
+    def request(self) -> type[BaseModel]:
+        """The request's model; :class:`Empty` where there is none."""
+        if self._request_parameter is None:
+            return Empty
+        return self._model(self._annotations.get("request"))
+
+    @property
+    def takes_request(self) -> bool:
+        """Whether the handler has a request parameter."""
+        return self._request_parameter is not None
+
+    @cached_property
+    def needs(self) -> Mapping[str, Any]:
+        """The handler's other parameters, with their types."""
+        return {k: v for k, v in needs_of(self.handler).items() if k != "request"}
+
+    @property
+    def streams(self) -> bool:
+        """Whether the result is an async iterator of events."""
+        origin = typing.get_origin(self._annotations.get("return"))
+        return origin in (
+            collections.abc.AsyncIterator,
+            collections.abc.AsyncGenerator,
+            collections.abc.AsyncIterable,
+        )
+
+    @property
+    def reports_progress(self) -> bool:
+        """Whether it tells how far it is while it works."""
+        return Progress in self.needs.values()
+
+    @cached_property
+    def response(self) -> tuple[type[BaseModel], ...]:
+        """The model of the result; of a stream, those of its events."""
+        returned = self._annotations.get("return")
+        if self.streams:
+            returned = typing.get_args(returned)[0]
+        union = isinstance(returned, types.UnionType) or typing.get_origin(returned) is typing.Union
+        choices = typing.get_args(returned) if union else (returned,)
+        return tuple(self._model(choice) for choice in choices)
+
+    def _model(self, annotation: Any) -> type[BaseModel]:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        raise PluginError(
+            f"operation {self.name}: {annotation!r} is not a pydantic model",
+            hint="annotate the request and the result of its handler with models",
+        )
+
+
+def needs_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of *function* with their types, in order; ``return`` left out.
+
+    :raises PluginError: a parameter has no annotation.
+    """
+    hints = typing.get_type_hints(function)
+    names = list(inspect.signature(function).parameters)
+    if missing := [name for name in names if name not in hints]:
+        raise PluginError(f"{function.__qualname__}: parameter {missing[0]} has no annotation")
+    return {name: hints[name] for name in names}

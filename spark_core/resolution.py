@@ -1,0 +1,183 @@
+"""Needs: whatever opens or runs names what it needs by type, and gets exactly that.
+
+A need is a contract (:class:`~spark_core.contracts.embedding.Embedder`), a plugin's settings
+section, or a resource such as :class:`~spark_core.state.Leases`. ``X | None`` is a need that
+may stay unfilled: it is ``None`` where nothing offers X or where X is not configured.
+
+What is needed is opened once, on first need, and closed in the reverse order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, TypeVar
+
+from .contracts.embedding import Embedder
+from .contracts.records import RecordSource
+from .contracts.reranking import Reranker
+from .contracts.vectors import VectorStore
+from .declarations import Provider
+from .errors import NotConfigured, PluginError, SettingsError
+from .operations import needs_of
+from .plugins import Plugins
+from .settings import ProvidersSettings, Settings, nearest
+
+__all__ = ["CONTRACTS", "Resolver", "choose"]
+
+T = TypeVar("T")
+
+#: Each contract, the setting that chooses its provider, and the hook that offers providers.
+CONTRACTS: Mapping[type, tuple[str, str]] = {
+    Embedder: ("embedder", "spark_register_embedders"),
+    Reranker: ("reranker", "spark_register_rerankers"),
+    VectorStore: ("vector_store", "spark_register_vector_stores"),
+    RecordSource: ("record_source", "spark_register_record_sources"),
+}
+
+
+class Resolver:
+    """Fills needs. ``given`` holds what is there from the start, by type."""
+
+    def __init__(self, plugins: Plugins, settings: Settings, given: Mapping[type, Any]) -> None:
+        self._plugins = plugins
+        self._settings = settings
+        self._given = {**settings.models(), **given}
+        self._openers = {resource.type: resource.open for resource in plugins.resources()}
+        self._opened: dict[type, _Opened] = {}
+        self._stack = AsyncExitStack()
+
+    async def aclose(self) -> None:
+        """Close everything that was opened, the last first."""
+        await self._stack.aclose()
+
+    async def fill(
+        self, function: Callable[..., Any], extra: Mapping[type, Any] | None = None
+    ) -> dict[str, Any]:
+        """The arguments of *function*, by name; *extra* adds needs for this call alone."""
+        needs = {name: need for name, need in needs_of(function).items() if name != "request"}
+        return {name: await self._need(need, extra or {}, ()) for name, need in needs.items()}
+
+    async def get(self, need: type[T]) -> T:
+        """What fills *need*, opened if it was not yet."""
+        value: T = await self._need(need, {}, ())
+        return value
+
+    def offers(self, need: Any) -> bool:
+        """Whether anything installed could fill *need*."""
+        return need in self._given or need in self._openers or need in CONTRACTS
+
+    async def _need(self, need: Any, extra: Mapping[type, Any], chain: tuple[type, ...]) -> Any:
+        if optional := _optional(need):
+            try:
+                return await self._need(optional, extra, chain)
+            except NotConfigured:
+                return None
+        if need in extra:
+            return extra[need]
+        if need in self._given:
+            return self._given[need]
+        return await self._open_once(need, chain)
+
+    async def _open_once(self, need: type, chain: tuple[type, ...]) -> Any:
+        if need in chain:
+            names = " -> ".join(t.__name__ for t in (*chain, need))
+            raise PluginError(f"needs go round in a circle: {names}")
+        opened = self._opened.get(need)
+        if opened is None or opened.failed:
+            # A failed opening is tried again: what it needed may be there by now.
+            manager = self._manager(self._opener(need), (*chain, need))
+            opened = self._opened[need] = _Opened(manager, self._stack)
+        # Shielded: others may wait for it too, when this caller has given up.
+        return await asyncio.shield(opened.value)
+
+    async def _manager(
+        self, opener: Callable[..., AbstractAsyncContextManager[Any]], chain: tuple[type, ...]
+    ) -> AbstractAsyncContextManager[Any]:
+        return opener(**{n: await self._need(t, {}, chain) for n, t in needs_of(opener).items()})
+
+    def _opener(self, need: type) -> Callable[..., AbstractAsyncContextManager[Any]]:
+        if need in self._openers:
+            return self._openers[need]
+        if need in CONTRACTS:
+            setting, hook = CONTRACTS[need]
+            return choose(setting, self._plugins.providers(hook), self._settings).open
+        raise PluginError(f"nothing installed offers {getattr(need, '__name__', need)}")
+
+
+class _Opened:
+    """A context manager that is entered and left in one task of its own, as many require."""
+
+    def __init__(
+        self, manager: Awaitable[AbstractAsyncContextManager[Any]], stack: AsyncExitStack
+    ) -> None:
+        self.value: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._leaving = asyncio.Event()
+        self._task = asyncio.create_task(self._live(manager, stack))
+
+    @property
+    def failed(self) -> bool:
+        return self.value.done() and self.value.exception() is not None
+
+    async def _live(
+        self, manager: Awaitable[AbstractAsyncContextManager[Any]], stack: AsyncExitStack
+    ) -> None:
+        try:
+            async with await manager as value:
+                stack.push_async_callback(self._leave)
+                self.value.set_result(value)
+                await self._leaving.wait()
+        except Exception as error:
+            if self.value.done():
+                raise
+            self.value.set_exception(error)
+
+    async def _leave(self) -> None:
+        self._leaving.set()
+        await self._task
+
+
+def choose(setting: str, providers: list[Provider[Any]], settings: Settings) -> Provider[Any]:
+    """The provider that settings mean: by name, else the configured one, else the embedded one.
+
+    :raises SettingsError: the name is not that of an installed provider, or several are
+        configured and none is chosen.
+    :raises NotConfigured: there is none to choose.
+    """
+    name = getattr(settings.section(ProvidersSettings), setting)
+    if name is not None:
+        return _by_name(setting, name, providers)
+    candidates = [p for p in providers if p.configured is not None and p.configured(settings)]
+    if not candidates:
+        candidates = [p for p in providers if p.embedded]
+    if not candidates and len(providers) == 1:
+        candidates = providers
+    if len(candidates) == 1:
+        return candidates[0]
+    hint = f"set [providers] {setting} to one of: {', '.join(p.name for p in providers) or 'none'}"
+    if candidates:
+        names = " and ".join(p.name for p in candidates)
+        raise SettingsError(f"{names} are both ready to be the {setting}", hint=hint)
+    raise NotConfigured(f"there is no {setting} to use", hint=hint)
+
+
+def _by_name(setting: str, name: str, providers: list[Provider[Any]]) -> Provider[Any]:
+    by_name = {provider.name: provider for provider in providers}
+    if name not in by_name:
+        known = ", ".join(by_name) or "none"
+        raise SettingsError(
+            f"[providers] {setting} = {name!r} is not installed{nearest(name, by_name)}",
+            hint=f"installed: {known}",
+        )
+    return by_name[name]
+
+
+def _optional(need: Any) -> Any:
+    """X where *need* is ``X | None``, else None."""
+    if isinstance(need, types.UnionType) or typing.get_origin(need) is typing.Union:
+        inner = [choice for choice in typing.get_args(need) if choice is not type(None)]
+        return inner[0] if len(inner) == 1 else None
+    return None

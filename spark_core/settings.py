@@ -1,0 +1,306 @@
+"""Settings: ``spark.toml``, then ``.env``, then the environment, the last winning.
+
+One pydantic model per section. A setting ``[plugins.qdrant] url`` is also read from the
+environment as ``SPARK_PLUGINS_QDRANT_URL``, and from any name its field is marked with::
+
+    url: Annotated[str | None, Env("QDRANT_URL")] = None
+
+``spark.toml`` lies in the working directory, or where ``--config`` or ``SPARK_CONFIG`` say; it
+may be absent. Relative paths are relative to it, and so is the data directory, ``.spark``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import ValidationInfo as _ValidationInfo
+from pydantic_core import ErrorDetails
+
+from .declarations import SettingsSection
+from .errors import PluginError, SettingsError
+
+__all__ = [
+    "ConfigPath",
+    "CoreSettings",
+    "DataDirectory",
+    "Env",
+    "ProvidersSettings",
+    "Section",
+    "Settings",
+    "Source",
+    "StateSettings",
+    "nearest",
+]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Env:
+    """Marks a field with an environment variable it is read from."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """A need: where everything durable lies by default."""
+
+    path: Path
+
+
+def _beside_config(path: Path, info: _ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("directory", Path.cwd())
+    return base / path.expanduser()
+
+
+#: A path in settings: a relative one is relative to ``spark.toml``.
+ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
+
+
+class Section(BaseModel):
+    """The base of every section: an unknown key is an error, not a silent typo."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CoreSettings(Section):
+    """``[core]``"""
+
+    data_directory: ConfigPath | None = Field(
+        default=None, description="Where everything durable lies; `.spark` beside spark.toml."
+    )
+    plugin_errors: Literal["contain", "refuse"] = Field(
+        default="contain",
+        description="Whether a broken plugin is left out and shown, or nothing starts with it.",
+    )
+
+
+class StateSettings(Section):
+    """``[state]``"""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the state database, for several hosts: "
+        "postgresql+psycopg://... By default SQLite in the data directory.",
+    )
+
+
+class ProvidersSettings(Section):
+    """``[providers]``: which implementation of each contract is used, by name."""
+
+    embedder: str | None = None
+    reranker: str | None = None
+    vector_store: str | None = None
+    record_source: str | None = None
+
+
+CORE_SECTIONS = (
+    SettingsSection("core", CoreSettings),
+    SettingsSection("state", StateSettings),
+    SettingsSection("providers", ProvidersSettings),
+)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"``, or nothing where no known name is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where settings come from: a file that may be absent, and an environment."""
+
+    file: Path | None
+    directory: Path
+    toml: Mapping[str, Any]
+    dotenv: Mapping[str, str]
+    environ: Mapping[str, str]
+
+    @classmethod
+    def read(
+        cls,
+        config: str | os.PathLike[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Source:
+        """Read ``spark.toml`` and ``.env``; nothing is checked against models yet.
+
+        :raises SettingsError: a file that was named is missing, or one cannot be read.
+        """
+        environ = os.environ if environ is None else environ
+        named = config or environ.get("SPARK_CONFIG")
+        file = Path(named) if named else Path("spark.toml")
+        if not file.is_file():
+            if named:
+                raise SettingsError(f"there is no settings file {file}")
+            return cls(None, Path.cwd(), {}, _dotenv(Path.cwd()), dict(environ))
+        directory = file.resolve().parent
+        return cls(file, directory, _toml(file), _dotenv(directory), dict(environ))
+
+    def disabled_plugins(self) -> frozenset[str]:
+        """The plugins that are switched off: ``[plugins.<name>] enabled = false``."""
+        sections = self.toml.get("plugins", {})
+        names = {
+            n for n, s in sections.items() if isinstance(s, dict) and s.get("enabled") is False
+        }
+        return frozenset(names)
+
+    def values(self, section: SettingsSection) -> Iterator[tuple[str, Any, str]]:
+        """Each key of *section* that is set, its value, and where that was found."""
+        table: Any = self.toml
+        for part in section.path.split("."):
+            table = table.get(part, {}) if isinstance(table, dict) else {}
+        if not isinstance(table, dict):
+            raise SettingsError(f"{self.file}: [{section.path}] must be a table")
+        found = {key: (value, str(self.file)) for key, value in table.items() if key != "enabled"}
+        for layer, name in ((self.dotenv, ".env"), (self.environ, "environment")):
+            for key, variable in _variables(section):
+                if variable in layer:
+                    found[key] = (_from_text(section, key, layer[variable]), f"{name} {variable}")
+        for key, (value, where) in found.items():
+            yield key, value, where
+
+    def unknown_sections(self, known: Iterable[str]) -> Iterator[str]:
+        """The names of tables in the file that no installed plugin or host reads."""
+        known = set(known)
+        for name, table in self.toml.items():
+            if name != "plugins":
+                if name not in known:
+                    yield name
+            elif isinstance(table, dict):
+                yield from (f"plugins.{p}" for p in table if f"plugins.{p}" not in known)
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _dotenv(directory: Path) -> dict[str, str]:
+    file = directory / ".env"
+    if not file.is_file():
+        return {}
+    from dotenv import dotenv_values  # only here: most programs have no .env
+
+    return {key: value or "" for key, value in dotenv_values(file).items()}
+
+
+def _variables(section: SettingsSection) -> Iterator[tuple[str, str]]:
+    """Each field's environment variables; the general name comes last and so wins."""
+    prefix = "SPARK_" + section.path.replace(".", "_").upper()
+    for key, info in section.model.model_fields.items():
+        for mark in info.metadata:
+            if isinstance(mark, Env):
+                yield key, mark.name
+        yield key, f"{prefix}_{key.upper()}"
+
+
+def _from_text(section: SettingsSection, key: str, text: str) -> Any:
+    """An environment variable's value: JSON for tables and lists, else the text as it is."""
+    if text[:1] in ("{", "["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+@dataclass
+class Settings:
+    """The checked settings of everything that is installed.
+
+    A need by this type is not offered: ask for your own section by its model.
+    """
+
+    source: Source
+    sections: dict[str, SettingsSection] = field(default_factory=dict)
+    origins: dict[tuple[str, str], str] = field(default_factory=dict)
+    _values: dict[type[BaseModel], BaseModel] = field(default_factory=dict)
+
+    @classmethod
+    def check(cls, source: Source, sections: Iterable[SettingsSection]) -> Settings:
+        """Check every section.
+
+        :raises SettingsError: with one line for each value that is wrong.
+        """
+        settings = cls(source)
+        problems: list[str] = []
+        for section in (*CORE_SECTIONS, *sections):
+            problems += settings._add(section)
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return settings
+
+    def _add(self, section: SettingsSection) -> list[str]:
+        if section.path in self.sections:
+            raise PluginError(f"two plugins want the settings section [{section.path}]")
+        self.sections[section.path] = section
+        found = list(self.source.values(section))
+        self.origins.update({(section.path, key): where for key, _, where in found})
+        try:
+            self._values[section.model] = section.model.model_validate(
+                {key: value for key, value, _ in found},
+                context={"directory": self.source.directory},
+            )
+        except ValidationError as error:
+            return [self._line(section, problem) for problem in error.errors()]
+        return []
+
+    def _line(self, section: SettingsSection, problem: ErrorDetails) -> str:
+        """One wrong value: file, key, what was found, what is allowed."""
+        path = [str(part) for part in problem["loc"]]
+        where = self.origins.get((section.path, path[0] if path else ""), self.source.file)
+        place = f"{where}: [{section.path}] {'.'.join(path)}".rstrip()
+        if problem["type"] == "extra_forbidden":
+            known = section.model.model_fields if len(path) == 1 else ()
+            return f"{place} is not a setting{nearest(path[-1], known)}"
+        if problem["type"] == "missing":
+            return f"{place} is missing"
+        secret = section.model.model_fields.get(path[0]) if path else None
+        shown = "" if secret is None or "Secret" in str(secret.annotation) else _shown(problem)
+        return f"{place}{shown}: {problem['msg'].removeprefix('Value error, ')}"
+
+    def section(self, model: type[M]) -> M:
+        """The checked section of *model*.
+
+        :raises KeyError: no plugin registered a section with this model.
+        """
+        value = self._values[model]
+        assert isinstance(value, model)
+        return value
+
+    def models(self) -> Mapping[type[BaseModel], BaseModel]:
+        """Every section by its model."""
+        return self._values
+
+    @property
+    def data_directory(self) -> DataDirectory:
+        """Where everything durable lies by default."""
+        chosen = self.section(CoreSettings).data_directory
+        return DataDirectory(chosen or self.source.directory / ".spark")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is not wrong, but probably not meant."""
+        return [
+            f"{self.source.file}: [{name}] is read by nothing that is installed"
+            f"{nearest(name, self.sections)}"
+            for name in self.source.unknown_sections(self.sections)
+        ]
+
+
+def _shown(problem: ErrorDetails) -> str:
+    return f" = {str(problem['input'])[:60]!r}" if not isinstance(problem["input"], dict) else ""

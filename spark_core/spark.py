@@ -1,0 +1,224 @@
+"""Everything composed: settings, plugins and what they offer, ready to be called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Concatenate, TypeVar, cast, overload
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from .clock import Clock, SystemClock
+from .errors import InvalidRequest, NotFound, PluginError, Problem, SparkError
+from .operations import Effect, Operation, Progress
+from .plugins import Plugins
+from .resolution import Resolver
+from .settings import CoreSettings, DataDirectory, Settings, Source, nearest
+from .state import AuditLog
+
+__all__ = ["Caller", "Spark", "check_request", "compose", "open_spark"]
+
+Q = TypeVar("Q", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A need: on whose behalf an operation runs, as the audit names them."""
+
+    name: str
+
+
+class _Silent:
+    """The progress of somebody who does not listen."""
+
+    def update(
+        self, phase: str, *, done: int = 0, total: int | None = None, unit: str = "items"
+    ) -> None:
+        """Nobody is told."""
+
+
+class Spark:
+    """What is installed and configured, ready to be called. Make it with :func:`open_spark`."""
+
+    def __init__(self, plugins: Plugins, settings: Settings, resolver: Resolver) -> None:
+        self.plugins = plugins
+        self.settings = settings
+        self.resolver = resolver
+        self.operations = {operation.name: operation for operation in plugins.operations()}
+        self._by_handler = {o.handler: o for o in self.operations.values()}
+
+    def operation(self, name: str) -> Operation:
+        """The operation called *name*.
+
+        :raises NotFound: nothing installed offers it.
+        """
+        if name not in self.operations:
+            raise NotFound(f"there is no operation {name!r}{nearest(name, self.operations)}")
+        return self.operations[name]
+
+    @overload
+    async def call(
+        self,
+        operation: Callable[Concatenate[Q, ...], Awaitable[R]],
+        request: Q | Mapping[str, Any] | None = None,
+        *,
+        caller: str = ...,
+        progress: Progress | None = None,
+    ) -> R: ...
+
+    @overload
+    async def call(
+        self,
+        operation: str | Operation,
+        request: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        caller: str = ...,
+        progress: Progress | None = None,
+    ) -> Any: ...
+
+    async def call(
+        self,
+        operation: Any,
+        request: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        caller: str = "python",
+        progress: Progress | None = None,
+    ) -> Any:
+        """Run an operation and return its result; of a stream, the last event.
+
+        *operation* is its name, or the plugin's own function, which types the result::
+
+            hits = await spark.call("search", {"query": "who knows about bearings?"})
+
+        What writes or operates is audited under *caller*'s name.
+
+        :raises InvalidRequest: *request* does not fit the operation's model.
+        :raises NotFound: there is no such operation.
+        :raises SparkError: whatever the operation raises.
+        """
+        result = None
+        async for event in self.stream(operation, request, caller=caller, progress=progress):
+            result = event
+        return result
+
+    async def stream(
+        self,
+        operation: Any,
+        request: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        caller: str = "python",
+        progress: Progress | None = None,
+    ) -> AsyncIterator[BaseModel]:
+        """Run an operation and yield its events as they come; of a plain one, its result."""
+        found = self._find(operation)
+        checked = check_request(found, request)
+        async with self._audited(found, caller):
+            extra = {Caller: Caller(caller), Progress: progress or _Silent()}
+            arguments = await self.resolver.fill(found.handler, extra)
+            if found.takes_request:
+                arguments["request"] = checked
+            if found.streams:
+                async for event in found.handler(**arguments):
+                    yield event
+            else:
+                yield await found.handler(**arguments)
+
+    @asynccontextmanager
+    async def _audited(self, operation: Operation, caller: str) -> AsyncIterator[None]:
+        """Leave an audit entry of what writes or operates, with how it ended."""
+        if operation.effect is Effect.READ:
+            yield
+            return
+        audit: AuditLog = await self.resolver.get(AuditLog)
+        outcome = "interrupted"
+        try:
+            yield
+            outcome = "ok"
+        except SparkError as error:
+            outcome = error.code
+            raise
+        except Exception as error:
+            outcome = f"failed: {type(error).__name__}"
+            raise
+        finally:
+            await audit.record(caller, operation.name, outcome=outcome)
+
+    def _find(self, operation: Any) -> Operation:
+        if isinstance(operation, Operation):
+            return operation
+        if callable(operation):
+            if operation not in self._by_handler:
+                raise NotFound(f"{operation.__qualname__} is not an installed operation")
+            return self._by_handler[operation]
+        return self.operation(cast(str, operation))
+
+
+def check_request(operation: Operation, request: BaseModel | Mapping[str, Any] | None) -> BaseModel:
+    """*request* as the operation's own model.
+
+    :raises InvalidRequest: it does not fit; ``problems`` point at each field.
+    """
+    if isinstance(request, operation.request):
+        return request
+    given = request.model_dump() if isinstance(request, BaseModel) else dict(request or {})
+    model = operation.request
+    try:
+        return model.model_validate(given, extra="forbid")
+    except ValidationError as error:
+        problems = [_problem(model, e) for e in error.errors(include_url=False)]
+        first = problems[0]
+        place = first.pointer.removeprefix("/") or "the request"
+        raise InvalidRequest(f"{place}: {first.detail}", problems=problems) from None
+
+
+def _problem(model: type[BaseModel], error: ErrorDetails) -> Problem:
+    path = [str(part).replace("~", "~0").replace("/", "~1") for part in error["loc"]]
+    detail = error["msg"]
+    if error["type"] == "extra_forbidden":
+        known = model.model_fields if len(path) == 1 else ()
+        detail = f"there is no such field{nearest(path[-1], known)}"
+    return Problem("".join(f"/{part}" for part in path), detail)
+
+
+@asynccontextmanager
+async def open_spark(
+    config: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+    plugins: Plugins | None = None,
+) -> AsyncIterator[Spark]:
+    """Open everything that is installed, as ``spark.toml`` says, and close it at the end.
+
+    *config* names the settings file (default: ``SPARK_CONFIG``, else ``spark.toml`` in the
+    working directory, else none); *environ* is read instead of the process's environment.
+    Opening is quick: backends are opened when they are first needed.
+
+    :raises SettingsError: a setting is wrong.
+    :raises PluginError: plugins clash, or one is broken and ``[core] plugin_errors`` is
+        ``"refuse"``.
+    """
+    spark = compose(Source.read(config, environ), clock=clock, plugins=plugins)
+    try:
+        yield spark
+    finally:
+        await spark.resolver.aclose()
+
+
+def compose(source: Source, *, clock: Clock | None = None, plugins: Plugins | None = None) -> Spark:
+    """What :func:`open_spark` opens, for hosts: nothing is opened yet, no loop is needed."""
+    plugins = plugins or Plugins.discover(source.disabled_plugins())
+    settings = Settings.check(source, plugins.settings_sections())
+    if settings.section(CoreSettings).plugin_errors == "refuse" and (broken := plugins.broken()):
+        names = "; ".join(f"{p.name} ({p.distribution} {p.version}): {p.error}" for p in broken)
+        raise PluginError(f"broken plugins: {names}")
+    given: dict[type, Any] = {
+        Clock: clock or SystemClock(),
+        DataDirectory: settings.data_directory,
+        Plugins: plugins,
+    }
+    return Spark(plugins, settings, Resolver(plugins, settings, given))

@@ -1,0 +1,193 @@
+"""The state database: opened, migrated, and used one short transaction at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ..declarations import StateSchema
+from ..errors import SettingsError, SparkError, StorageFull, Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+__all__ = ["State"]
+
+T = TypeVar("T")
+
+#: How long a writer waits for another one, in seconds.
+BUSY_SECONDS = 20.0
+
+
+class State:
+    """The state database. Open it with :meth:`open`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, schemas: Iterable[StateSchema] = ()) -> AsyncIterator[State]:
+        """Open the database at *url* and bring every schema up to date.
+
+        :raises SettingsError: *url* cannot be understood, or its driver is not installed.
+        :raises Unavailable: the database cannot be reached.
+        """
+        engine = await asyncio.to_thread(_engine, url)
+        state = cls(engine)
+        try:
+            await asyncio.to_thread(_translated, lambda: _migrate(engine, schemas))
+            yield state
+        finally:
+            await asyncio.to_thread(engine.dispose)
+
+    @staticmethod
+    def embedded_url(directory: Path) -> str:
+        """The URL of the default database, in *directory*."""
+        return f"sqlite:///{directory / 'state.db'}"
+
+    async def read(self, transaction: Callable[[Connection], T]) -> T:
+        """Run *transaction* in a worker thread on a consistent snapshot."""
+        return await self._run(transaction, write=False)
+
+    async def write(self, transaction: Callable[[Connection], T]) -> T:
+        """Run *transaction* in a worker thread; it is committed, or on an error undone.
+
+        Writers come one after another, on SQLite from the transaction's very start.
+        """
+        return await self._run(transaction, write=True)
+
+    async def _run(self, transaction: Callable[[Connection], T], *, write: bool) -> T:
+        def run() -> T:
+            options = {"spark_write": write}
+            with (
+                self._engine.connect().execution_options(**options) as connection,
+                connection.begin(),
+            ):
+                return transaction(connection)
+
+        # Shielded: a transaction that has begun ends, whether its caller still waits or not.
+        return await asyncio.shield(asyncio.to_thread(_translated, run))
+
+
+def _engine(url: str) -> Engine:
+    import sqlalchemy
+
+    try:
+        parsed = sqlalchemy.make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        engine = sqlalchemy.create_engine(
+            parsed,
+            pool_pre_ping=parsed.get_backend_name() != "sqlite",
+            connect_args={"timeout": BUSY_SECONDS} if parsed.get_backend_name() == "sqlite" else {},
+        )
+    except (sqlalchemy.exc.ArgumentError, ModuleNotFoundError) as error:
+        # The URL may hold a password, so the message does not hold the URL.
+        raise SettingsError(
+            f"[state] url cannot be used: {type(error).__name__}",
+            hint="sqlite:///file, or postgresql+psycopg://... with psycopg installed",
+        ) from None
+    if engine.dialect.name == "sqlite":
+        _use_wal(engine)
+    return engine
+
+
+def _use_wal(engine: Engine) -> None:
+    """SQLite as several processes need it: WAL, and writers that queue from the start.
+
+    A deferred transaction that reads and then writes fails at once when another has written
+    between; one that begins IMMEDIATE waits its turn.
+    """
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: object, record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("spark_write", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _translated(action: Callable[[], T]) -> T:
+    """Run *action*; what SQLAlchemy raises becomes an error of ours."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        return action()
+    except DBAPIError as error:
+        raise _translate(error) from error
+
+
+def _translate(error: Exception) -> SparkError:
+    text = str(getattr(error, "orig", error)).strip().splitlines()[:1] or [""]
+    if "disk is full" in text[0] or "No space left" in text[0]:
+        return StorageFull("the state database cannot be written: the disk is full")
+    return Unavailable(f"the state database cannot be used: {text[0][:200]}")
+
+
+# ------------------------------------------------------------------------------- migrations
+
+CORE_SCHEMA = StateSchema("core", "spark_core.state.migrations")
+
+
+def _migrate(engine: Engine, schemas: Iterable[StateSchema]) -> None:
+    """Bring each schema to its newest revision; one process at a time, the others wait.
+
+    Alembic is loaded only when a schema is behind: most starts find nothing to do.
+    """
+    import sqlalchemy
+
+    for schema in (CORE_SCHEMA, *schemas):
+        with engine.connect() as connection, connection.begin():
+            if _revision(connection, schema) == _newest(schema):
+                continue
+        with engine.connect() as connection, connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(7363001)"))
+            _upgrade(connection, schema)
+
+
+def _version_table(schema: StateSchema) -> str:
+    return f"schema_version_{schema.name}"
+
+
+def _revision(connection: Connection, schema: StateSchema) -> str | None:
+    import sqlalchemy
+
+    table = _version_table(schema)
+    if not sqlalchemy.inspect(connection).has_table(table):
+        return None
+    return connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar()
+
+
+def _newest(schema: StateSchema) -> str:
+    """The newest revision: revisions are files named ``NNNN_subject.py``, in order."""
+    versions = importlib.resources.files(schema.migrations) / "versions"
+    names = (entry.name for entry in versions.iterdir())
+    return max(name.partition("_")[0] for name in names if name[:4].isdigit())
+
+
+def _upgrade(connection: Connection, schema: StateSchema) -> None:
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    with importlib.resources.as_file(importlib.resources.files(schema.migrations)) as folder:
+        from alembic.config import Config
+
+        scripts = ScriptDirectory(str(folder))
+        environment = EnvironmentContext(
+            Config(), scripts, fn=lambda revision, context: scripts._upgrade_revs("head", revision)
+        )
+        environment.configure(connection, version_table=_version_table(schema))
+        environment.run_migrations()

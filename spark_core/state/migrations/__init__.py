@@ -1,0 +1,1 @@
+"""Core's tables, one numbered Alembic revision after another."""
