@@ -9,27 +9,35 @@ Plugins import what they implement from here; see :mod:`spark_core.hookspecs` fo
 :mod:`spark_core.contracts` for the contracts.
 """
 
-from .declarations import (
-    BackgroundService,
-    Command,
-    Job,
-    Panel,
-    Provider,
-    Relay,
-    Resource,
-    SettingsSection,
-    StateSchema,
-)
-from .hookspecs import hookimpl
-from .operations import Effect, Operation, Progress
-from .settings import Env, Section
-from .spark import Caller, Spark
-from .spark import open_spark as open
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .declarations import (
+        BackgroundService,
+        Command,
+        Job,
+        Panel,
+        Provider,
+        Relay,
+        Resource,
+        SettingsSection,
+        StateSchema,
+    )
+    from .hookspecs import hookimpl
+    from .operations import Effect, Operation, Progress
+    from .settings import ConfigPath, DataDirectory, Env, Section
+    from .spark import Caller, Spark, open
+
 
 __all__ = [
     "BackgroundService",
     "Caller",
     "Command",
+    "ConfigPath",
+    "DataDirectory",
     "Effect",
     "Env",
     "Job",
@@ -46,3 +54,36 @@ __all__ = [
     "hookimpl",
     "open",
 ]
+
+# Names are imported when they are first used: a program that embeds spark_core pays for
+# pydantic when it opens it, not when it starts.
+_MODULES = {
+    "declarations": (
+        "BackgroundService",
+        "Command",
+        "Job",
+        "Panel",
+        "Provider",
+        "Relay",
+        "Resource",
+        "SettingsSection",
+        "StateSchema",
+    ),
+    "hookspecs": ("hookimpl",),
+    "operations": ("Effect", "Operation", "Progress"),
+    "settings": ("ConfigPath", "DataDirectory", "Env", "Section"),
+    "spark": ("Caller", "Spark", "open"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_HOME[name]}", __name__)
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

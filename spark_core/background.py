@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from .declarations import BackgroundService
-from .errors import SparkError
+from .errors import NotConfigured, SparkError
 from .resolution import Resolver
 from .state import Lease, Leases
 
@@ -37,15 +37,20 @@ async def _take_part(service: BackgroundService, resolver: Resolver, leases: Lea
     Waiting a third of the time to live between tries, a standby takes over within it.
     """
     while True:
-        # Another holds the lease, or the state is away: either way, try again.
-        with suppress(SparkError):
+        try:
             async with leases.hold(f"background:{service.name}", service.ttl * 2 / 3) as lease:
                 await _run(service, resolver, lease)
+        except SparkError:
+            pass  # another holds the lease, or the state is away: either way, try again
+        except Exception:
+            log.exception("background service %s cannot take part; it tries again", service.name)
         await asyncio.sleep(service.ttl / 3)
 
 
 async def _run(service: BackgroundService, resolver: Resolver, lease: Lease) -> None:
     try:
         await service.run(**await resolver.fill(service.run, {Lease: lease}))
+    except NotConfigured as error:
+        log.debug("background service %s waits for its settings: %s", service.name, error)
     except Exception:
         log.exception("background service %s failed; it is started again", service.name)

@@ -43,7 +43,7 @@ async def open_state(
     settings: StateSettings, data: DataDirectory, plugins: Plugins
 ) -> AsyncIterator[State]:
     """The database that ``[state] url`` names, else the embedded one."""
-    url = settings.url.get_secret_value() if settings.url else State.embedded_url(data.path)
+    url = settings.url.get_secret_value() if settings.url else data.path / "state.db"
     async with State.open(url, plugins.state_schemas()) as state:
         yield state
 

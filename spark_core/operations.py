@@ -8,7 +8,7 @@ tools follow from that::
 
     Operation("search", search, Effect.READ)
 
-The first parameter is the request, if there is one: a pydantic model. Every other parameter
+The parameter called ``request``, if there is one, is a pydantic model. Every other parameter
 is a *need*, filled by its type (see :mod:`spark_core.resolution`). The result is a pydantic
 model, or an async iterator of models: events, of which the last is the result.
 """
@@ -98,27 +98,17 @@ class Operation:
 
     @cached_property
     def _annotations(self) -> dict[str, Any]:
-        try:
-            return typing.get_type_hints(self.handler)
-        except NameError as error:
-            raise PluginError(f"operation {self.name}: {error} in its annotations") from error
-
-    @cached_property
-    def _request_parameter(self) -> str | None:
-        first = next(iter(inspect.signature(self.handler).parameters), None)
-        return first if first == "request" else None
+        return _annotations_of(self.handler)
 
     @property
     def request(self) -> type[BaseModel]:
         """The request's model; :class:`Empty` where there is none."""
-        if self._request_parameter is None:
-            return Empty
-        return self._model(self._annotations.get("request"))
+        return self._model(self._annotations["request"]) if self.takes_request else Empty
 
-    @property
+    @cached_property
     def takes_request(self) -> bool:
         """Whether the handler has a request parameter."""
-        return self._request_parameter is not None
+        return "request" in needs_of(self.handler)
 
     @cached_property
     def needs(self) -> Mapping[str, Any]:
@@ -145,7 +135,7 @@ class Operation:
         """The model of the result; of a stream, those of its events."""
         returned = self._annotations.get("return")
         if self.streams:
-            returned = typing.get_args(returned)[0]
+            returned = next(iter(typing.get_args(returned)), None)
         union = isinstance(returned, types.UnionType) or typing.get_origin(returned) is typing.Union
         choices = typing.get_args(returned) if union else (returned,)
         return tuple(self._model(choice) for choice in choices)
@@ -162,10 +152,21 @@ class Operation:
 def needs_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of *function* with their types, in order; ``return`` left out.
 
-    :raises PluginError: a parameter has no annotation.
+    :raises PluginError: a parameter has no annotation, or one that cannot be understood.
     """
-    hints = typing.get_type_hints(function)
+    hints = _annotations_of(function)
     names = list(inspect.signature(function).parameters)
     if missing := [name for name in names if name not in hints]:
         raise PluginError(f"{function.__qualname__}: parameter {missing[0]} has no annotation")
     return {name: hints[name] for name in names}
+
+
+def _annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    # A class is called for its __init__.
+    is_class = isinstance(function, type)
+    annotated = inspect.getattr_static(function, "__init__") if is_class else function
+    try:
+        return typing.get_type_hints(annotated)
+    except (NameError, TypeError) as error:
+        name = getattr(function, "__qualname__", repr(function))
+        raise PluginError(f"{name}: {error} in its annotations") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -69,7 +69,7 @@ class Plugins:
     def __init__(self, plugins: Iterable[Plugin]) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._plugins = list(plugins)
+        self._plugins = _by_name(plugins)
         self._offers: dict[str, list[_Offer]] = {}
         for plugin in self._plugins:
             if plugin.module is not None:
@@ -93,8 +93,9 @@ class Plugins:
             self._manager.register(plugin.module, plugin.name)
             self._manager.check_pending()
         except Exception as error:
-            self._manager.unregister(plugin.module)
             plugin.error = _described(error)
+            if self._manager.has_plugin(plugin.name):
+                self._manager.unregister(name=plugin.name)
             return
         callers = self._manager.get_hookcallers(plugin.module) or []
         plugin.hooks = sorted(caller.name for caller in callers)
@@ -106,20 +107,20 @@ class Plugins:
             others = [m for m in self._manager.get_plugins() if m is not plugin.module]
             caller = self._manager.subset_hook_caller(hook, others)
             try:
-                offered = [item for result in caller() for item in result]
-            except Exception as error:
+                offered = [_checked(hook, item) for item in _returned(caller())]
+            except (Exception, SystemExit) as error:
                 plugin.error = f"{hook}: {_described(error)}"
                 continue
             yield from (_Offer(plugin, item) for item in offered)
 
     def _check_duplicates(self) -> None:
-        for hook, key in _NAMES.items():
-            seen: dict[Any, _Offer] = {}
+        claimed: dict[str, Plugin] = {}
+        for hook, (_, claims) in _OFFERED.items():
             for offer in self._offers[hook]:
-                name = key(offer.item)
-                if (first := seen.setdefault(name, offer)) is not offer:
-                    what = f"{hook}: {name!r}"
-                    raise _clash(what, first.plugin.distribution, offer.plugin.distribution)
+                for claim in claims(offer.item):
+                    if claim in claimed:
+                        raise _clash(claim, claimed[claim], offer.plugin)
+                    claimed[claim] = offer.plugin
 
     def _items(self, hook: str) -> list[Any]:
         return [offer.item for offer in self._offers[hook]]
@@ -179,22 +180,59 @@ class Plugins:
         return self._items("spark_register_commands")
 
 
-#: What must be unique among all that a hook's implementations return.
-_NAMES: Mapping[str, Callable[[Any], Any]] = {
-    "spark_register_settings": lambda section: section.path,
-    "spark_register_state_schemas": lambda schema: schema.name,
-    "spark_register_resources": lambda resource: resource.type,
-    "spark_register_embedders": lambda provider: provider.name,
-    "spark_register_rerankers": lambda provider: provider.name,
-    "spark_register_vector_stores": lambda provider: provider.name,
-    "spark_register_record_sources": lambda provider: provider.name,
-    "spark_register_operations": lambda operation: operation.name,
-    "spark_register_relays": lambda relay: (relay.method, relay.path),
-    "spark_register_jobs": lambda job: job.name,
-    "spark_register_background_services": lambda service: service.name,
-    "spark_register_panels": lambda panel: panel.name,
-    "spark_register_commands": lambda command: command.name,
+#: What each hook's implementations return, and what each of these claims for itself alone.
+_OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
+    "spark_register_settings": (SettingsSection, lambda s: (f"section [{s.path}]",)),
+    "spark_register_state_schemas": (StateSchema, lambda s: (f"state schema {s.name!r}",)),
+    "spark_register_resources": (Resource, lambda r: (f"resource {_full_name(r.type)}",)),
+    "spark_register_embedders": (Provider, lambda p: (f"embedder {p.name!r}",)),
+    "spark_register_rerankers": (Provider, lambda p: (f"reranker {p.name!r}",)),
+    "spark_register_vector_stores": (Provider, lambda p: (f"vector store {p.name!r}",)),
+    "spark_register_record_sources": (Provider, lambda p: (f"record source {p.name!r}",)),
+    "spark_register_operations": (Operation, lambda o: (f"operation {o.name!r}", _route(o))),
+    "spark_register_relays": (Relay, lambda r: (_route(r),)),
+    "spark_register_jobs": (Job, lambda j: (f"job {j.name!r}",)),
+    "spark_register_background_services": (
+        BackgroundService,
+        lambda s: (f"background service {s.name!r}",),
+    ),
+    "spark_register_panels": (Panel, lambda p: (f"panel {p.name!r}",)),
+    "spark_register_commands": (Command, lambda c: (f"command {c.name!r}",)),
 }
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _route(item: Operation | Relay) -> str:
+    return f"route {item.method} {item.path}"
+
+
+def _returned(results: list[Any]) -> Iterator[Any]:
+    if not results:  # pluggy leaves out None
+        raise TypeError("it returned None instead of an iterable")
+    for result in results:
+        if isinstance(result, Coroutine):
+            result.close()
+            raise TypeError("it is async, and hooks never are")
+        yield from result
+
+
+def _checked(hook: str, item: Any) -> Any:
+    expected, _ = _OFFERED[hook]
+    if not isinstance(item, expected):
+        raise TypeError(f"it returned a {type(item).__name__} instead of a {expected.__name__}")
+    return item
+
+
+def _by_name(plugins: Iterable[Plugin]) -> list[Plugin]:
+    """*plugins*, of which no two may share a name."""
+    by_name: dict[str, Plugin] = {}
+    for plugin in plugins:
+        if (first := by_name.setdefault(plugin.name, plugin)) is not plugin:
+            raise _clash(f"plugin {plugin.name!r}", first, plugin)
+    return list(by_name.values())
 
 
 def _core() -> Plugin:
@@ -206,21 +244,20 @@ def _core() -> Plugin:
 
 def _unique(points: Iterable[importlib.metadata.EntryPoint]) -> list[importlib.metadata.EntryPoint]:
     """The entry points by name, a distribution that is found twice on the path once."""
-    by_name: dict[str, importlib.metadata.EntryPoint] = {}
+    found: dict[tuple[str, str], importlib.metadata.EntryPoint] = {}
     for point in points:
-        first = by_name.setdefault(point.name, point)
-        if _distribution(first) != _distribution(point):
-            raise _clash(f"plugin {point.name!r}", _distribution(first), _distribution(point))
-    return [by_name[name] for name in sorted(by_name)]
+        found.setdefault((point.name, _distribution(point)), point)
+    return [found[key] for key in sorted(found)]
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> str:
     return point.dist.name if point.dist else "unknown"
 
 
-def _clash(what: str, first: str, second: str) -> PluginError:
+def _clash(what: str, first: Plugin, second: Plugin) -> PluginError:
     return PluginError(
-        f"{what} is offered twice, by {first} and by {second}", hint="uninstall one of them"
+        f"{what} is offered twice, by {first.distribution} and by {second.distribution}",
+        hint="uninstall one of them",
     )
 
 

@@ -13,7 +13,7 @@ import asyncio
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 from .contracts.embedding import Embedder
@@ -51,7 +51,8 @@ class Resolver:
         self._stack = AsyncExitStack()
 
     async def aclose(self) -> None:
-        """Close everything that was opened, the last first."""
+        """Close everything that was opened, the last first; what is just opening is given up."""
+        await asyncio.gather(*(opened.give_up() for opened in self._opened.values()))
         await self._stack.aclose()
 
     async def fill(
@@ -59,45 +60,59 @@ class Resolver:
     ) -> dict[str, Any]:
         """The arguments of *function*, by name; *extra* adds needs for this call alone."""
         needs = {name: need for name, need in needs_of(function).items() if name != "request"}
-        return {name: await self._need(need, extra or {}, ()) for name, need in needs.items()}
+        return {name: await self._need(need, extra or {}) for name, need in needs.items()}
 
     async def get(self, need: type[T]) -> T:
         """What fills *need*, opened if it was not yet."""
-        value: T = await self._need(need, {}, ())
+        value: T = await self._need(need, {})
         return value
 
     def offers(self, need: Any) -> bool:
         """Whether anything installed could fill *need*."""
         return need in self._given or need in self._openers or need in CONTRACTS
 
-    async def _need(self, need: Any, extra: Mapping[type, Any], chain: tuple[type, ...]) -> Any:
-        if optional := _optional(need):
-            try:
-                return await self._need(optional, extra, chain)
-            except NotConfigured:
-                return None
+    async def _need(self, need: Any, extra: Mapping[type, Any]) -> Any:
         if need in extra:
             return extra[need]
         if need in self._given:
             return self._given[need]
-        return await self._open_once(need, chain)
+        if optional := _optional(need):
+            return await self._need_or_none(optional, extra)
+        return await self._open_once(need)
 
-    async def _open_once(self, need: type, chain: tuple[type, ...]) -> Any:
-        if need in chain:
-            names = " -> ".join(t.__name__ for t in (*chain, need))
-            raise PluginError(f"needs go round in a circle: {names}")
+    async def _need_or_none(self, need: Any, extra: Mapping[type, Any]) -> Any:
+        if need not in extra and not self.offers(need):
+            return None
+        try:
+            return await self._need(need, extra)
+        except NotConfigured:
+            return None
+
+    async def _open_once(self, need: type) -> Any:
         opened = self._opened.get(need)
         if opened is None or opened.failed:
             # A failed opening is tried again: what it needed may be there by now.
-            manager = self._manager(self._opener(need), (*chain, need))
-            opened = self._opened[need] = _Opened(manager, self._stack)
+            self._refuse_circles(need, ())
+            opener = self._opener(need)
+            opened = self._opened[need] = _Opened(lambda: self._manager(opener), self._stack)
         # Shielded: others may wait for it too, when this caller has given up.
         return await asyncio.shield(opened.value)
 
     async def _manager(
-        self, opener: Callable[..., AbstractAsyncContextManager[Any]], chain: tuple[type, ...]
+        self, opener: Callable[..., AbstractAsyncContextManager[Any]]
     ) -> AbstractAsyncContextManager[Any]:
-        return opener(**{n: await self._need(t, {}, chain) for n, t in needs_of(opener).items()})
+        return opener(**{n: await self._need(t, {}) for n, t in needs_of(opener).items()})
+
+    def _refuse_circles(self, need: type, chain: tuple[type, ...]) -> None:
+        """Before anything is opened: two that wait for each other would wait for ever."""
+        if need in chain:
+            names = " -> ".join(t.__name__ for t in (*chain[chain.index(need) :], need))
+            raise PluginError(f"needs go round in a circle: {names}")
+        for inner in needs_of(self._opener(need)).values():
+            inner = _optional(inner) or inner
+            if inner not in self._given and self.offers(inner):
+                with suppress(NotConfigured):  # opening it will tell, if it matters
+                    self._refuse_circles(inner, (*chain, need))
 
     def _opener(self, need: type) -> Callable[..., AbstractAsyncContextManager[Any]]:
         if need in self._openers:
@@ -108,25 +123,32 @@ class Resolver:
         raise PluginError(f"nothing installed offers {getattr(need, '__name__', need)}")
 
 
+_Manager = Callable[[], Awaitable[AbstractAsyncContextManager[Any]]]
+
+
 class _Opened:
     """A context manager that is entered and left in one task of its own, as many require."""
 
-    def __init__(
-        self, manager: Awaitable[AbstractAsyncContextManager[Any]], stack: AsyncExitStack
-    ) -> None:
+    def __init__(self, manager: _Manager, stack: AsyncExitStack) -> None:
         self.value: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Event()
         self._task = asyncio.create_task(self._live(manager, stack))
+        # If the task was cancelled, nobody may wait for a value any more.
+        self._task.add_done_callback(lambda _: self.value.cancel())
 
     @property
     def failed(self) -> bool:
-        return self.value.done() and self.value.exception() is not None
+        return self.value.cancelled() or (self.value.done() and self.value.exception() is not None)
 
-    async def _live(
-        self, manager: Awaitable[AbstractAsyncContextManager[Any]], stack: AsyncExitStack
-    ) -> None:
+    async def give_up(self) -> None:
+        """Cancel the opening, if it is still under way, and see it end."""
+        if not self.value.done():
+            self._task.cancel()
+            await asyncio.wait([self.value])
+
+    async def _live(self, manager: _Manager, stack: AsyncExitStack) -> None:
         try:
-            async with await manager as value:
+            async with await manager() as value:
                 stack.push_async_callback(self._leave)
                 self.value.set_result(value)
                 await self._leaving.wait()

@@ -15,12 +15,23 @@ import difflib
 import json
 import os
 import tomllib
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticUserError,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic import ValidationInfo as _ValidationInfo
 from pydantic_core import ErrorDetails
 
@@ -38,6 +49,7 @@ __all__ = [
     "Source",
     "StateSettings",
     "nearest",
+    "variables",
 ]
 
 M = TypeVar("M", bound=BaseModel)
@@ -59,7 +71,10 @@ class DataDirectory:
 
 def _beside_config(path: Path, info: _ValidationInfo) -> Path:
     base: Path = (info.context or {}).get("directory", Path.cwd())
-    return base / path.expanduser()
+    try:
+        return base / path.expanduser()
+    except RuntimeError as error:  # ~somebody who does not exist
+        raise ValueError(str(error)) from error
 
 
 #: A path in settings: a relative one is relative to ``spark.toml``.
@@ -69,7 +84,7 @@ ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
 class Section(BaseModel):
     """The base of every section: an unknown key is an error, not a silent typo."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class CoreSettings(Section):
@@ -147,12 +162,25 @@ class Source:
         return cls(file, directory, _toml(file), _dotenv(directory), dict(environ))
 
     def disabled_plugins(self) -> frozenset[str]:
-        """The plugins that are switched off: ``[plugins.<name>] enabled = false``."""
-        sections = self.toml.get("plugins", {})
-        names = {
-            n for n, s in sections.items() if isinstance(s, dict) and s.get("enabled") is False
-        }
-        return frozenset(names)
+        """The plugins that are switched off: ``[plugins.<name>] enabled = false``.
+
+        :raises SettingsError: ``enabled`` is neither true nor false.
+        """
+        switches = {name: table.get("enabled", True) for name, table in self._plugin_tables()}
+        for name, switch in switches.items():
+            if not isinstance(switch, bool):
+                place = f"{self.file}: [plugins.{name}] enabled"
+                raise SettingsError(f"{place} = {switch!r}: Input should be true or false")
+        return frozenset(name for name, switch in switches.items() if not switch)
+
+    def _plugin_tables(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        tables = self.toml.get("plugins", {})
+        if not isinstance(tables, dict):
+            raise SettingsError(f"{self.file}: [plugins] must be a table")
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                raise SettingsError(f"{self.file}: [plugins.{name}] must be a table")
+            yield name, table
 
     def values(self, section: SettingsSection) -> Iterator[tuple[str, Any, str]]:
         """Each key of *section* that is set, its value, and where that was found."""
@@ -161,9 +189,11 @@ class Source:
             table = table.get(part, {}) if isinstance(table, dict) else {}
         if not isinstance(table, dict):
             raise SettingsError(f"{self.file}: [{section.path}] must be a table")
-        found = {key: (value, str(self.file)) for key, value in table.items() if key != "enabled"}
+        found = {key: (value, str(self.file)) for key, value in table.items()}
+        if section.path.startswith("plugins."):
+            found.pop("enabled", None)  # the switch of the plugin itself
         for layer, name in ((self.dotenv, ".env"), (self.environ, "environment")):
-            for key, variable in _variables(section):
+            for key, variable in variables(section):
                 if variable in layer:
                     found[key] = (_from_text(section, key, layer[variable]), f"{name} {variable}")
         for key, (value, where) in found.items():
@@ -172,12 +202,11 @@ class Source:
     def unknown_sections(self, known: Iterable[str]) -> Iterator[str]:
         """The names of tables in the file that no installed plugin or host reads."""
         known = set(known)
-        for name, table in self.toml.items():
-            if name != "plugins":
-                if name not in known:
-                    yield name
-            elif isinstance(table, dict):
-                yield from (f"plugins.{p}" for p in table if f"plugins.{p}" not in known)
+        yield from (name for name in self.toml if name != "plugins" and name not in known)
+        for name, table in self._plugin_tables():
+            switch_alone = table.keys() == {"enabled"} or table.get("enabled") is False
+            if f"plugins.{name}" not in known and not switch_alone:
+                yield f"plugins.{name}"
 
 
 def _toml(file: Path) -> dict[str, Any]:
@@ -195,12 +224,17 @@ def _dotenv(directory: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values  # only here: most programs have no .env
 
-    return {key: value or "" for key, value in dotenv_values(file).items()}
+    try:
+        return {key: value or "" for key, value in dotenv_values(file).items()}
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not valid UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _variables(section: SettingsSection) -> Iterator[tuple[str, str]]:
-    """Each field's environment variables; the general name comes last and so wins."""
-    prefix = "SPARK_" + section.path.replace(".", "_").upper()
+def variables(section: SettingsSection) -> Iterator[tuple[str, str]]:
+    """Each field with each of its environment variables; the general name is last, and wins."""
+    prefix = "SPARK_" + section.path.replace(".", "_").replace("-", "_").upper()
     for key, info in section.model.model_fields.items():
         for mark in info.metadata:
             if isinstance(mark, Env):
@@ -210,12 +244,19 @@ def _variables(section: SettingsSection) -> Iterator[tuple[str, str]]:
 
 def _from_text(section: SettingsSection, key: str, text: str) -> Any:
     """An environment variable's value: JSON for tables and lists, else the text as it is."""
-    if text[:1] in ("{", "["):
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return text
+    if text[:1] not in ("{", "[") or _is_text(section.model.model_fields[key].annotation):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether nothing but text fits: a secret may look like JSON and is still text."""
+    union = isinstance(annotation, types.UnionType) or get_origin(annotation) is Union
+    choices = get_args(annotation) if union else (annotation,)
+    return all(choice in (str, SecretStr, NoneType) for choice in choices)
 
 
 @dataclass
@@ -247,6 +288,12 @@ class Settings:
     def _add(self, section: SettingsSection) -> list[str]:
         if section.path in self.sections:
             raise PluginError(f"two plugins want the settings section [{section.path}]")
+        if twin := next((s for s in self.sections.values() if s.model is section.model), None):
+            # Sections are needs by their model, so one model is one section.
+            raise PluginError(
+                f"[{twin.path}] and [{section.path}] share the model {section.model.__name__}",
+                hint="derive a model of its own for each",
+            )
         self.sections[section.path] = section
         found = list(self.source.values(section))
         self.origins.update({(section.path, key): where for key, _, where in found})
@@ -262,15 +309,15 @@ class Settings:
     def _line(self, section: SettingsSection, problem: ErrorDetails) -> str:
         """One wrong value: file, key, what was found, what is allowed."""
         path = [str(part) for part in problem["loc"]]
-        where = self.origins.get((section.path, path[0] if path else ""), self.source.file)
+        file = self.source.file or "spark.toml"
+        where = self.origins.get((section.path, path[0] if path else ""), str(file))
         place = f"{where}: [{section.path}] {'.'.join(path)}".rstrip()
         if problem["type"] == "extra_forbidden":
             known = section.model.model_fields if len(path) == 1 else ()
             return f"{place} is not a setting{nearest(path[-1], known)}"
         if problem["type"] == "missing":
             return f"{place} is missing"
-        secret = section.model.model_fields.get(path[0]) if path else None
-        shown = "" if secret is None or "Secret" in str(secret.annotation) else _shown(problem)
+        shown = "" if not path or _holds_secret(section, path[0]) else _shown(problem)
         return f"{place}{shown}: {problem['msg'].removeprefix('Value error, ')}"
 
     def section(self, model: type[M]) -> M:
@@ -303,4 +350,15 @@ class Settings:
 
 
 def _shown(problem: ErrorDetails) -> str:
-    return f" = {str(problem['input'])[:60]!r}" if not isinstance(problem["input"], dict) else ""
+    found = problem["input"]
+    return "" if isinstance(found, dict | list) else f" = {str(found)[:60]!r}"
+
+
+def _holds_secret(section: SettingsSection, key: str) -> bool:
+    """Whether there is a secret in *key*'s value, however deep; its JSON schema tells."""
+    try:
+        annotation: Any = section.model.model_fields[key].annotation
+        schema = TypeAdapter(annotation).json_schema()
+    except (KeyError, PydanticUserError):
+        return True  # nobody can tell
+    return '"writeOnly"' in json.dumps(schema)

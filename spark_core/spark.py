@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Concatenate, TypeVar, cast, overload
 
@@ -19,7 +19,7 @@ from .resolution import Resolver
 from .settings import CoreSettings, DataDirectory, Settings, Source, nearest
 from .state import AuditLog
 
-__all__ = ["Caller", "Spark", "check_request", "compose", "open_spark"]
+__all__ = ["Caller", "Spark", "check_request", "compose", "open"]
 
 Q = TypeVar("Q", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -42,7 +42,7 @@ class _Silent:
 
 
 class Spark:
-    """What is installed and configured, ready to be called. Make it with :func:`open_spark`."""
+    """What is installed and configured, ready to be called. Make it with :func:`open`."""
 
     def __init__(self, plugins: Plugins, settings: Settings, resolver: Resolver) -> None:
         self.plugins = plugins
@@ -112,7 +112,7 @@ class Spark:
         *,
         caller: str = "python",
         progress: Progress | None = None,
-    ) -> AsyncIterator[BaseModel]:
+    ) -> AsyncGenerator[BaseModel, None]:
         """Run an operation and yield its events as they come; of a plain one, its result."""
         found = self._find(operation)
         checked = check_request(found, request)
@@ -122,8 +122,10 @@ class Spark:
             if found.takes_request:
                 arguments["request"] = checked
             if found.streams:
-                async for event in found.handler(**arguments):
-                    yield event
+                # Closed here: who stops listening must not leave the operation running.
+                async with aclosing(found.handler(**arguments)) as events:
+                    async for event in events:
+                        yield event
             else:
                 yield await found.handler(**arguments)
 
@@ -164,28 +166,50 @@ def check_request(operation: Operation, request: BaseModel | Mapping[str, Any] |
     """
     if isinstance(request, operation.request):
         return request
-    given = request.model_dump() if isinstance(request, BaseModel) else dict(request or {})
+    given = _plain(request)
     model = operation.request
     try:
         return model.model_validate(given, extra="forbid")
     except ValidationError as error:
-        problems = [_problem(model, e) for e in error.errors(include_url=False)]
+        problems = [_problem(model, given, e) for e in error.errors(include_url=False)]
         first = problems[0]
         place = first.pointer.removeprefix("/") or "the request"
         raise InvalidRequest(f"{place}: {first.detail}", problems=problems) from None
 
 
-def _problem(model: type[BaseModel], error: ErrorDetails) -> Problem:
-    path = [str(part).replace("~", "~0").replace("/", "~1") for part in error["loc"]]
-    detail = error["msg"]
+def _plain(request: BaseModel | Mapping[str, Any] | None) -> Any:
+    if isinstance(request, BaseModel):
+        return request.model_dump()
+    if request is None:
+        return {}
+    return dict(request) if isinstance(request, Mapping) else request
+
+
+def _problem(model: type[BaseModel], given: Any, error: ErrorDetails) -> Problem:
+    path = list(_path(given, error))
+    detail = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         known = model.model_fields if len(path) == 1 else ()
         detail = f"there is no such field{nearest(path[-1], known)}"
-    return Problem("".join(f"/{part}" for part in path), detail)
+    parts = (part.replace("~", "~0").replace("/", "~1") for part in path)
+    return Problem("".join(f"/{part}" for part in parts), detail)
+
+
+def _path(given: Any, error: ErrorDetails) -> Iterator[str]:
+    """Where in *given* the error is. pydantic also names a union's choices on the way."""
+    *way, last = error["loc"] or (None,)
+    for part in way:
+        with suppress(LookupError, TypeError):
+            given = given[part]
+            yield str(part)
+    found = isinstance(given, Mapping) and last in given
+    found |= isinstance(given, list) and isinstance(last, int)
+    if found or error["type"] == "missing":
+        yield str(last)
 
 
 @asynccontextmanager
-async def open_spark(
+async def open(
     config: str | os.PathLike[str] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
@@ -210,7 +234,7 @@ async def open_spark(
 
 
 def compose(source: Source, *, clock: Clock | None = None, plugins: Plugins | None = None) -> Spark:
-    """What :func:`open_spark` opens, for hosts: nothing is opened yet, no loop is needed."""
+    """What :func:`open` opens, for hosts: nothing is opened yet, no loop is needed."""
     plugins = plugins or Plugins.discover(source.disabled_plugins())
     settings = Settings.check(source, plugins.settings_sections())
     if settings.section(CoreSettings).plugin_errors == "refuse" and (broken := plugins.broken()):

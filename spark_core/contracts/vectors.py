@@ -27,9 +27,7 @@ __all__ = [
 ]
 
 #: A collection's name: it becomes part of a path and of a URL, so nothing else is let through.
-CollectionName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z", strict=True)
-]
+CollectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
 
 #: Payload fields (dots reach into nested ones) and the value, or any of the values, each must have.
 Filter = Mapping[str, Scalar | Sequence[Scalar]]
@@ -46,7 +44,7 @@ class Mode(StrEnum):
 class CollectionSpec(BaseModel):
     """What a new collection is made for."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     dimension: int = Field(gt=0, description="Length of its dense vectors.")
     embedder: str = Field(description="Name of the model that makes them.")
@@ -55,12 +53,15 @@ class CollectionSpec(BaseModel):
         description="Mean length of its texts in the store's own tokens (see `lengths`). BM25 "
         "bakes it into every document's weights, so it holds until the collection is rebuilt.",
     )
+    indexed: tuple[str, ...] = Field(
+        default=(), description="Payload fields that filters will often ask for."
+    )
 
 
 class CollectionInfo(BaseModel):
     """A collection as it stands."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     generation: str = Field(description="Names this very build: another after each rebuild.")
@@ -88,7 +89,7 @@ class Point:
 class Query(BaseModel):
     """One search. ``vector`` is needed by dense and hybrid, ``text`` by sparse and hybrid."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     mode: Mode = Mode.HYBRID
     vector: Any = None
@@ -103,7 +104,7 @@ class Query(BaseModel):
 class Hit(BaseModel):
     """A point that was found. Ranks count from 1; a leg that did not find it has none."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     score: float

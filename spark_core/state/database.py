@@ -31,8 +31,10 @@ class State:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, schemas: Iterable[StateSchema] = ()) -> AsyncIterator[State]:
-        """Open the database at *url* and bring every schema up to date.
+    async def open(
+        cls, url: str | Path, schemas: Iterable[StateSchema] = ()
+    ) -> AsyncIterator[State]:
+        """Open the database at *url*, or the SQLite file, and bring every schema up to date.
 
         :raises SettingsError: *url* cannot be understood, or its driver is not installed.
         :raises Unavailable: the database cannot be reached.
@@ -44,11 +46,6 @@ class State:
             yield state
         finally:
             await asyncio.to_thread(engine.dispose)
-
-    @staticmethod
-    def embedded_url(directory: Path) -> str:
-        """The URL of the default database, in *directory*."""
-        return f"sqlite:///{directory / 'state.db'}"
 
     async def read(self, transaction: Callable[[Connection], T]) -> T:
         """Run *transaction* in a worker thread on a consistent snapshot."""
@@ -74,27 +71,46 @@ class State:
         return await asyncio.shield(asyncio.to_thread(_translated, run))
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str | Path) -> Engine:
     import sqlalchemy
 
     try:
-        parsed = sqlalchemy.make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A path is not put into a URL's text: there a question mark would begin options.
+        file = sqlalchemy.URL.create("sqlite", database=str(url))
+        parsed = file if isinstance(url, Path) else sqlalchemy.make_url(url)
+        sqlite = parsed.get_backend_name() == "sqlite"
         engine = sqlalchemy.create_engine(
             parsed,
-            pool_pre_ping=parsed.get_backend_name() != "sqlite",
-            connect_args={"timeout": BUSY_SECONDS} if parsed.get_backend_name() == "sqlite" else {},
+            pool_pre_ping=not sqlite,
+            connect_args={"timeout": BUSY_SECONDS} if sqlite else {},
+            hide_parameters=True,  # they are somebody's data, and errors are logged
         )
-    except (sqlalchemy.exc.ArgumentError, ModuleNotFoundError) as error:
-        # The URL may hold a password, so the message does not hold the URL.
-        raise SettingsError(
-            f"[state] url cannot be used: {type(error).__name__}",
-            hint="sqlite:///file, or postgresql+psycopg://... with psycopg installed",
-        ) from None
-    if engine.dialect.name == "sqlite":
+    except (sqlalchemy.exc.ArgumentError, ModuleNotFoundError, ValueError) as error:
+        raise _unusable(type(error).__name__) from None
+    if engine.dialect.name not in ("sqlite", "postgresql") or engine.dialect.is_async:
+        raise _unusable("neither SQLite nor PostgreSQL with a synchronous driver")
+    if sqlite:
+        _make_folder(parsed.database or ":memory:")
         _use_wal(engine)
     return engine
+
+
+def _unusable(reason: str) -> SettingsError:
+    # The URL may hold a password, so the message does not hold the URL.
+    return SettingsError(
+        f"[state] url cannot be used: {reason}",
+        hint="sqlite:///file, or postgresql+psycopg://... with psycopg installed",
+    )
+
+
+def _make_folder(database: str) -> None:
+    if database == ":memory:":
+        raise _unusable("a database in memory cannot be shared by processes")
+    folder = Path(database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable(f"{folder} cannot be made for the state: {error.strerror}") from error
 
 
 def _use_wal(engine: Engine) -> None:
@@ -121,11 +137,11 @@ def _use_wal(engine: Engine) -> None:
 
 def _translated(action: Callable[[], T]) -> T:
     """Run *action*; what SQLAlchemy raises becomes an error of ours."""
-    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import DBAPIError, TimeoutError
 
     try:
         return action()
-    except DBAPIError as error:
+    except (DBAPIError, TimeoutError) as error:
         raise _translate(error) from error
 
 
@@ -149,7 +165,8 @@ def _migrate(engine: Engine, schemas: Iterable[StateSchema]) -> None:
     import sqlalchemy
 
     for schema in (CORE_SCHEMA, *schemas):
-        with engine.connect() as connection, connection.begin():
+        reader = engine.connect().execution_options(spark_write=False)
+        with reader as connection, connection.begin():
             if _revision(connection, schema) == _newest(schema):
                 continue
         with engine.connect() as connection, connection.begin():
@@ -163,12 +180,12 @@ def _version_table(schema: StateSchema) -> str:
 
 
 def _revision(connection: Connection, schema: StateSchema) -> str | None:
-    import sqlalchemy
+    import sqlalchemy as sa
 
-    table = _version_table(schema)
-    if not sqlalchemy.inspect(connection).has_table(table):
+    table = sa.table(_version_table(schema), sa.column("version_num"))
+    if not sa.inspect(connection).has_table(table.name):
         return None
-    return connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar()
+    return connection.execute(table.select()).scalar()
 
 
 def _newest(schema: StateSchema) -> str:
@@ -179,15 +196,21 @@ def _newest(schema: StateSchema) -> str:
 
 
 def _upgrade(connection: Connection, schema: StateSchema) -> None:
+    from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
 
     with importlib.resources.as_file(importlib.resources.files(schema.migrations)) as folder:
-        from alembic.config import Config
-
         scripts = ScriptDirectory(str(folder))
         environment = EnvironmentContext(
             Config(), scripts, fn=lambda revision, context: scripts._upgrade_revs("head", revision)
         )
         environment.configure(connection, version_table=_version_table(schema))
-        environment.run_migrations()
+        try:
+            environment.run_migrations()
+        except CommandError as error:
+            raise Unavailable(
+                f"the state's schema {schema.name} cannot be brought up to date: {error}",
+                hint="was it written by a newer version?",
+            ) from error

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Lease", "Leases"]
 
+#: The part of its time to live for which a lease that cannot be renewed is still used.
+_LAST = 0.75
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -80,13 +83,21 @@ class Leases:
         return await self._state.write(transaction)
 
     async def release(self, lease: Lease) -> None:
-        """Give *lease* back; one that was lost stays lost."""
+        """Give *lease* back; one that was lost stays lost.
+
+        Its fence goes up, so that a renewal which was still under way comes too late.
+        """
+
+        def transaction(connection: Connection) -> None:
+            self.check(connection, lease)
+            _put(connection, replace(lease, fence=lease.fence + 1, expires_at=self._clock.now()))
+
         with suppress(LeaseLost):
-            await self.renew(lease, 0.0)
+            await self._state.write(transaction)
 
     async def current(self, name: str) -> Lease | None:
         """The lease *name* if somebody holds it now."""
-        row = await self._state.read(lambda c: _row(c, name))
+        row = await self._state.read(lambda c: _row(c, name, lock=False))
         if row is None or aware(row.expires_at) <= self._clock.now():
             return None
         return Lease(name, row.holder, row.fence, aware(row.expires_at))
@@ -112,14 +123,16 @@ class Leases:
         :raises LeaseHeld: somebody has it.
         :raises LeaseLost: it was lost; the block was cancelled where it stood.
         """
+        end = asyncio.get_running_loop().time() + ttl * _LAST
         lease = await self.acquire(name, ttl, holder=holder)
         try:
-            async with asyncio.timeout(None) as lost:
+            async with asyncio.timeout_at(end) as lost:
                 renewing = asyncio.create_task(self._keep(lease, ttl, lost))
                 try:
                     yield lease
                 finally:
                     renewing.cancel()
+                    await asyncio.wait([renewing])
         except TimeoutError:
             if not lost.expired():
                 raise
@@ -129,21 +142,23 @@ class Leases:
                 await self.release(lease)
 
     async def _keep(self, lease: Lease, ttl: float, lost: asyncio.Timeout) -> None:
-        """Renew three times per time to live; on failure end the block before it runs out."""
+        """Renew four times per time to live, and put off the end of the block each time.
+
+        Where renewing fails, or hangs, the block ends before the lease does.
+        """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + ttl
         while True:
-            await asyncio.sleep(ttl / 3)
+            await asyncio.sleep(ttl / 4)
+            end = loop.time() + ttl * _LAST
             try:
                 await self.renew(lease, ttl)
-                deadline = loop.time() + ttl
             except LeaseLost:
-                deadline = loop.time()
+                end = loop.time()
             except SparkError:
-                pass  # the database may come back before the lease runs out
-            if loop.time() >= deadline - ttl / 3:
-                lost.reschedule(loop.time())
+                continue  # the database may come back before the lease runs out
+            if lost.expired():
                 return
+            lost.reschedule(end)
 
 
 def _table() -> TableClause:
@@ -153,9 +168,10 @@ def _table() -> TableClause:
     return sa.table("leases", sa.column("name"), sa.column("holder"), sa.column("fence"), moment)
 
 
-def _row(connection: Connection, name: str) -> Row[Any] | None:
+def _row(connection: Connection, name: str, *, lock: bool = True) -> Row[Any] | None:
     table = _table()
-    return connection.execute(table.select().where(table.c.name == name).with_for_update()).first()
+    query = table.select().where(table.c.name == name)
+    return connection.execute(query.with_for_update() if lock else query).first()
 
 
 def _put(connection: Connection, lease: Lease) -> None:

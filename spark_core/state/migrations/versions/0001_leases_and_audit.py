@@ -34,6 +34,11 @@ _APPEND_ONLY = {
         f"CREATE TRIGGER audit_no_{verb} BEFORE {verb} ON audit "
         "BEGIN SELECT RAISE(ABORT, 'the audit log can only be added to'); END"
         for verb in ("update", "delete")
+    ]
+    + [  # INSERT OR REPLACE deletes without the trigger above
+        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
+        "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log can only be added to'); END",
     ],
     "postgresql": [
         "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS "

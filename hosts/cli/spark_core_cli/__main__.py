@@ -1,0 +1,5 @@
+"""``python -m spark_core_cli`` is ``spark``."""
+
+from .main import main
+
+main()

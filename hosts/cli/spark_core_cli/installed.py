@@ -1,0 +1,83 @@
+"""What a command line works with: the plugins first, the settings only when they are needed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+import click
+
+from spark_core.errors import SettingsError, SparkError
+from spark_core.operations import Operation
+from spark_core.plugins import Plugins
+from spark_core.settings import Source
+from spark_core.spark import Spark, compose
+
+__all__ = ["Installed", "current", "discover", "make_current"]
+
+_KEY = "spark_core_cli.installed"
+
+
+class Installed:
+    """The plugins that were found, and where their settings come from.
+
+    *source* is the error where the settings cannot even be read: help is still given then.
+    """
+
+    def __init__(self, plugins: Plugins, source: Source | SparkError) -> None:
+        self.plugins = plugins
+        self._source = source
+
+    @cached_property
+    def spark(self) -> Spark:
+        """All of it composed.
+
+        :raises SettingsError: a setting is wrong; one line of the message for each.
+        :raises PluginError: a plugin is broken, and settings say that nothing starts then.
+        """
+        if isinstance(self._source, SparkError):
+            raise self._source
+        return compose(self._source, plugins=self.plugins)
+
+    def spark_for(self, operation: Operation) -> Spark:
+        """:attr:`spark`; without settings for what only looks at plugins, if they are wrong.
+
+        So that ``spark plugins`` helps to find out what is wrong.
+        """
+        try:
+            return self.spark
+        except SparkError as error:
+            if set(operation.needs.values()) == {Plugins}:
+                with suppress(SettingsError):
+                    return self._without_settings()
+            raise error
+
+    def _without_settings(self) -> Spark:
+        spark = compose(Source(None, Path.cwd(), {}, {}, {}), plugins=self.plugins)
+        click.echo("warning: the settings are wrong; see `spark config check`", err=True)
+        return spark
+
+
+def discover(config: str | None) -> Installed:
+    """What is installed, with the settings of *config* or of the default place.
+
+    :raises PluginError: two plugins clash.
+    """
+    try:
+        source = Source.read(config)
+        return Installed(Plugins.discover(source.disabled_plugins()), source)
+    except SettingsError as error:
+        return Installed(Plugins.discover(), error)
+
+
+def make_current(context: click.Context, installed: Installed) -> None:
+    """Let the commands under *context* find *installed*."""
+    context.meta[_KEY] = installed
+
+
+def current() -> Installed:
+    """What the running command works with."""
+    installed = click.get_current_context().meta[_KEY]
+    assert isinstance(installed, Installed)
+    return installed

@@ -1,0 +1,195 @@
+"""The arguments and options of a command, made from the fields of an operation's request."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal, Union
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from spark_core.errors import InvalidRequest, PluginError, Problem
+from spark_core.operations import Operation
+
+from .values import JSON, JSON_OR_TEXT, Named, pairs
+
+__all__ = ["Bound", "bind", "gather", "usage_error"]
+
+#: Options that commands have of their own.
+RESERVED = ("--help", "--json", "--yes")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A field of the request, bound to the parameter that fills it.
+
+    ``read`` makes the field's value from the parameter's.
+    """
+
+    key: str
+    parameter: click.Parameter
+    read: Callable[[Any], Any]
+
+
+def bind(operation: Operation) -> list[Bound]:
+    """Each field of *operation*'s request with its parameter, in order.
+
+    :raises PluginError: a field would take an option that every command has.
+    """
+    bound = [_bind(name, info) for name, info in operation.request.model_fields.items()]
+    for option in (o for b in bound for o in b.parameter.opts):
+        if option in RESERVED:
+            raise PluginError(
+                f"operation {operation.name}: every command has {option}, so no field can be it",
+                hint="rename the field",
+            )
+    return bound
+
+
+def gather(bound: Iterable[Bound], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The request that *values*, by their parameters' names, make; what is not given is absent.
+
+    :raises click.UsageError: a value is not of its parameter's form.
+    """
+    request = {}
+    for field in bound:
+        value = values[field.parameter.name]
+        if value is None or value == ():
+            continue
+        try:
+            request[field.key] = field.read(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param=field.parameter) from None
+    return request
+
+
+def usage_error(error: InvalidRequest, bound: Iterable[Bound]) -> click.UsageError:
+    """*error* in the words of the command line: the first of what is wrong, and where."""
+    context = click.get_current_context()
+    if not error.problems:
+        return click.UsageError(error.message, context)
+    problem = error.problems[0]
+    key, inside = _place(problem)
+    parameter = next((b.parameter for b in bound if b.key == key), None)
+    if parameter is None:
+        return click.UsageError(error.message, context)
+    detail = f"{inside}: {problem.detail}" if inside else problem.detail
+    return click.BadParameter(detail, context, parameter)
+
+
+def _place(problem: Problem) -> tuple[str, str]:
+    key, _, inside = problem.pointer.removeprefix("/").partition("/")
+    return key, inside.replace("/", ".")
+
+
+# ------------------------------------------------------------------------------------ fields
+
+
+def _bind(name: str, info: FieldInfo) -> Bound:
+    key = info.validation_alias if isinstance(info.validation_alias, str) else name
+    kind = _unwrapped(info.annotation)
+    if kind is bool:
+        return Bound(key, _flag(name, info), bool)
+    if _is_mapping(kind):
+        text = typing.get_args(kind)[1:] == (str,)
+        return Bound(
+            key, _option(name, info, multiple=True, metavar="KEY=VALUE"), partial(pairs, text=text)
+        )
+    if _is_collection(kind):
+        return Bound(key, _option(name, info, multiple=True, type=_type(_item(kind))), list)
+    if info.is_required() and (word := _type(kind)) is not JSON:
+        return Bound(key, _argument(name, info, word), _same)
+    return Bound(key, _option(name, info, type=_type(kind)), _same)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _argument(name: str, info: FieldInfo, word: click.ParamType[Any]) -> click.Argument:
+    choices = f"One of: {', '.join(word.choices)}." if isinstance(word, Named) else ""
+    text = " ".join(filter(None, (info.description, choices)))
+    return click.Argument([name], type=word, metavar=name.upper(), help=text)
+
+
+def _option(name: str, info: FieldInfo, **more: Any) -> click.Option:
+    decls = [_dashed(name), name]
+    return click.Option(decls, required=info.is_required(), help=_help(info), **more)
+
+
+def _flag(name: str, info: FieldInfo) -> click.Option:
+    option = _dashed(name)
+    if info.is_required():
+        return click.Option([f"{option}/--no-{option[2:]}", name], required=True, help=_help(info))
+    both = option if info.default is False else f"{option}/--no-{option[2:]}"
+    return click.Option([both, name], is_flag=True, default=None, help=_help(info))
+
+
+def _dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _help(info: FieldInfo) -> str:
+    """The field's description and its default; the model itself fills the default in."""
+    default = info.default.value if isinstance(info.default, enum.Enum) else info.default
+    shown = default not in (PydanticUndefined, None, False, "") and default not in ([], (), {})
+    return "  ".join(filter(None, (info.description, f"[default: {default}]" if shown else "")))
+
+
+# ------------------------------------------------------------------------------------- types
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """*annotation* without its marks, its alias and ``None``."""
+    if hasattr(annotation, "__value__"):  # type X = ...
+        return _unwrapped(annotation.__value__)
+    if typing.get_origin(annotation) is Annotated:
+        return _unwrapped(typing.get_args(annotation)[0])
+    if _is_union(annotation):
+        choices = [a for a in typing.get_args(annotation) if a is not types.NoneType]
+        return _unwrapped(choices[0]) if len(choices) == 1 else annotation
+    return annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (Union, types.UnionType)
+
+
+def _is_a(kind: Any, *bases: type) -> bool:
+    container = typing.get_origin(kind) or kind
+    return isinstance(container, type) and issubclass(container, bases)
+
+
+def _is_mapping(kind: Any) -> bool:
+    return _is_a(kind, Mapping) and not typing.is_typeddict(kind)
+
+
+def _is_collection(kind: Any) -> bool:
+    text = _is_a(kind, str, bytes, enum.Enum)
+    return (_is_a(kind, Collection) or typing.get_origin(kind) is Iterable) and not text
+
+
+def _item(kind: Any) -> Any:
+    items = set(typing.get_args(kind)) - {...}
+    return _unwrapped(items.pop()) if len(items) == 1 else Any
+
+
+def _type(kind: Any) -> click.ParamType[Any]:
+    if typing.get_origin(kind) is Literal:
+        return Named({str(value): value for value in typing.get_args(kind) if value is not None})
+    if _is_a(kind, enum.Enum):
+        return Named({str(member.value): member for member in kind})
+    if _is_a(kind, BaseModel, Mapping) or _is_collection(kind) or dataclasses.is_dataclass(kind):
+        return JSON
+    if kind in (Any, object) or _is_union(kind):
+        return JSON_OR_TEXT
+    simple = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
+    return simple.get(kind, click.STRING)

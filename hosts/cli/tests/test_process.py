@@ -1,0 +1,150 @@
+"""``spark`` as a process of its own: signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIBRARY = [sys.executable, str(Path(__file__).with_name("library.py"))]
+REAL = [sys.executable, "-m", "spark_core_cli"]
+
+
+def interruptible():
+    # A test run in the background ignores SIGINT, and so would its children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def run(command, *words, cwd, **more):
+    return subprocess.run(
+        [*command, *words], capture_output=True, text=True, cwd=cwd, timeout=60, **more
+    )
+
+
+def on_terminal(command, *words, cwd, answer="", **streams):
+    """Run on a terminal; return all that was drawn on it, and the exit code."""
+    ours, theirs = pty.openpty()
+    at = {"stdin": theirs, "stdout": theirs, "stderr": theirs, **streams}
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    with subprocess.Popen([*command, *words], cwd=cwd, env=environ, **at) as process:
+        os.close(theirs)
+        os.write(ours, answer.encode())
+        drawn = b"".join(iter(lambda: read(ours), b"")).decode()
+    os.close(ours)
+    return drawn, process.returncode
+
+
+def read(terminal):
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux's way to say that nobody has the other end any more
+        return b""
+
+
+def test_help_loads_nothing_heavy(tmp_path):
+    result = run(
+        [sys.executable, "-X", "importtime", "-m", "spark_core_cli"], "--help", cwd=tmp_path
+    )
+    assert result.returncode == 0
+    assert "config" in result.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    heavy = {"rich", "httpx", "sqlalchemy", "falcon", "numpy", "qdrant_client", "fastembed"}
+    assert not loaded & heavy
+
+
+def test_the_installed_command_finds_installed_plugins(tmp_path):
+    result = run(REAL, "plugins", "--json", cwd=tmp_path)
+    names = [plugin["name"] for plugin in json.loads(result.stdout)["plugins"]]
+    assert names[0] == "core"
+    assert "cli" in names
+
+
+def test_a_settings_file_that_is_missing_is_misuse(tmp_path):
+    result = run(REAL, "--config", "none.toml", "audit", "list", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "error: there is no settings file none.toml\n"
+    assert run(REAL, "--config", "none.toml", "--help", cwd=tmp_path).returncode == 0
+
+
+def test_broken_toml_is_misuse_but_help_still_helps(tmp_path):
+    (tmp_path / "spark.toml").write_text("[core\n")
+    assert run(REAL, "audit", "list", cwd=tmp_path).returncode == 2
+    assert run(REAL, "--help", cwd=tmp_path).returncode == 0
+    result = run(REAL, "config", "check", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "spark.toml is not valid TOML" in result.stdout
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("operation", ["wait", "wait-plainly"])
+def test_an_interrupted_operation_is_cancelled_and_awaited(tmp_path, kill, operation):
+    with subprocess.Popen(
+        [*LIBRARY, operation],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=interruptible,
+    ) as process:
+        assert "ready" in process.stdout.readline()
+        process.send_signal(kill)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "interrupted"
+    assert (tmp_path / "cancelled").exists()
+
+
+def test_a_closed_pipe_is_no_error_to_speak_of(tmp_path):
+    with subprocess.Popen(
+        [*LIBRARY, "read", "--lines", "100000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert errors == b""
+
+
+@pytest.mark.parametrize("words", [("shelf", "show"), ("shelf", "copy-books"), ("--help",), ("x",)])
+def test_a_pipe_gets_no_escape_codes_and_no_boxes(tmp_path, words):
+    result = run(LIBRARY, *words, cwd=tmp_path)
+    for text in (result.stdout, result.stderr):
+        assert "\x1b" not in text
+        assert not set(text) & set("─━│╭")
+
+
+def test_a_terminal_gets_a_table_cut_to_its_width(tmp_path):
+    drawn, code = on_terminal(LIBRARY, "shelf", "show", cwd=tmp_path)
+    assert code == 0
+    assert "─" in drawn
+    assert "…" in drawn
+    assert "[bold]" in drawn
+    assert "\x07" not in drawn
+
+
+def test_a_terminal_gets_a_progress_bar_beside_the_result(tmp_path):
+    with (tmp_path / "out").open("w+") as out:
+        words = ("shelf", "copy-books", "--json")
+        drawn, code = on_terminal(LIBRARY, *words, cwd=tmp_path, stdout=out)
+        out.seek(0)
+        assert json.load(out) == {"done": True}
+    assert code == 0
+    assert "━" in drawn
+    assert "copying" in drawn
+    assert "3/3 books" in drawn
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\x03", 130)])
+def test_a_terminal_is_asked_before_the_cluster_is_touched(tmp_path, answer, code):
+    drawn, ended = on_terminal(LIBRARY, "shelf", "burn", cwd=tmp_path, answer=answer)
+    assert "shelf.burn touches the cluster" in drawn
+    assert ended == code
+    assert ("done: true" in drawn) == (code == 0)

@@ -1,0 +1,118 @@
+"""The Falcon app: routes, errors, and the life of what they need."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import falcon
+import falcon.asgi
+from falcon.asgi import Request, Response
+
+from spark_core import Spark
+from spark_core.errors import PluginError, SparkError
+from spark_core.settings import Source
+from spark_core.spark import compose
+
+from .lifetime import Lifetime
+from .problems import answer
+from .routes import Route, make_routes, resources
+from .settings import HttpSettings
+from .uploads import Receive, Upload
+
+__all__ = ["App", "make_app"]
+
+Scope = dict[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def make_app(config: str | os.PathLike[str] | None, spark: Spark | None) -> Any:
+    """See :func:`spark_core_http.create_app`."""
+    if spark is not None:
+        return App(spark)
+    try:
+        return App(compose(Source.read(config)))
+    except SparkError as error:
+        return _refusal(error)
+
+
+def _refusal(error: SparkError) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """An app that tells the server at its start why it cannot be."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise error
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+
+    return refuse
+
+
+class App(falcon.asgi.App[Request, Response]):
+    """Everything that *spark* holds, over HTTP.
+
+    :raises PluginError: two of its routes clash, or one has an impossible path.
+    """
+
+    def __init__(self, spark: Spark) -> None:
+        self._lifetime = Lifetime(spark)
+        super().__init__(middleware=[self._lifetime, StandardHeaders()])
+        for kind in (Exception, falcon.HTTPError):  # Falcon brings a handler for each
+            self.add_error_handler(kind, answer)
+        self._add(make_routes(spark, _settings(spark).max_body))
+
+    def _add(self, routes: list[Route]) -> None:
+        for path, resource in resources(routes).items():
+            try:
+                self.add_route(path, resource)
+            except ValueError as error:
+                owners = " and ".join(r.owner for r in routes if r.path == path)
+                raise PluginError(f"the path {path} of {owners} cannot be: {error}") from None
+
+    async def __call__(  # type: ignore[override]  # as in Falcon, whose WSGI app it extends
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer a request, or take part in the server's start and stop."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            await super().__call__(scope, receive, self._lifetime.plainly(send))
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Falcon would fail on what is not ASCII; quoted, it is refused like any wrong value.
+        query = quote(scope["query_string"], safe=string.printable)
+        upload = Upload(receive)
+        await super().__call__({**scope, "query_string": query.encode()}, upload.receive, send)
+        await upload.drain()
+
+
+def _settings(spark: Spark) -> HttpSettings:
+    """The settings of *spark*; the defaults where it was composed without this host."""
+    found = spark.settings.models().get(HttpSettings)
+    return found if isinstance(found, HttpSettings) else HttpSettings()
+
+
+class StandardHeaders:
+    """What every answer has: the request's id, and that nobody keeps or guesses at it."""
+
+    _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Take the request's id from it, or make one."""
+        given = req.get_header("X-Request-Id") or ""
+        req.context.request_id = given if self._SANE.fullmatch(given) else uuid.uuid4().hex
+
+    async def process_response(
+        self, req: Request, resp: Response, resource: object, req_succeeded: bool
+    ) -> None:
+        """Set the headers."""
+        resp.set_header("X-Request-Id", req.context.request_id)
+        resp.set_header("Cache-Control", "no-store")
+        resp.set_header("X-Content-Type-Options", "nosniff")

@@ -1,0 +1,71 @@
+"""What lives as long as a worker: the background services, and whatever was opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from spark_core import Spark
+from spark_core.background import running
+from spark_core.errors import Unavailable
+from spark_core.state import Leases
+
+__all__ = ["Lifetime"]
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+#: How long to wait before the state is tried again, in seconds.
+PAUSE: Final = 5.0
+
+
+class Lifetime:
+    """Falcon middleware that takes part in the server's start and stop."""
+
+    def __init__(self, spark: Spark) -> None:
+        self._spark = spark
+        self._failure: Exception | None = None
+        self._background: asyncio.Task[None] | None = None
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Begin to take part in running the background services, if there are any.
+
+        :raises SettingsError: the state's settings are wrong.
+        """
+        if not self._spark.plugins.background_services():
+            return
+        try:
+            with suppress(Unavailable):  # the host starts all the same, and /ready says so
+                await self._spark.resolver.get(Leases)
+        except Exception as error:
+            self._failure = error
+            raise
+        self._background = asyncio.create_task(self._take_part(), name="background services")
+
+    async def _take_part(self) -> None:
+        while True:
+            with suppress(Unavailable):
+                leases = await self._spark.resolver.get(Leases)
+                break
+            await asyncio.sleep(PAUSE)
+        services = self._spark.plugins.background_services()
+        async with running(services, self._spark.resolver, leases):
+            await asyncio.get_running_loop().create_future()  # until it is cancelled
+
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Give the background services up, and close what was opened."""
+        if self._background is not None:
+            self._background.cancel()
+            await asyncio.gather(self._background, return_exceptions=True)
+        await self._spark.resolver.aclose()
+
+    def plainly(self, send: Send) -> Send:
+        """*send*, but a failed start is told in the error's own words, not as a traceback."""
+
+        async def told(event: dict[str, Any]) -> None:
+            if event["type"] == "lifespan.startup.failed" and self._failure is not None:
+                event = {**event, "message": str(self._failure) or repr(self._failure)}
+            await send(event)
+
+        return told

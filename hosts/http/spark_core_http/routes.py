@@ -1,0 +1,158 @@
+"""Every route: those of the operations, those of the relays, and the host's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+
+import falcon
+from falcon.asgi import Request, Response
+from pydantic import BaseModel
+
+from spark_core import Effect, Operation, Relay, Spark
+from spark_core.errors import PluginError
+from spark_core.spark import check_request
+
+from .events import EVENT_STREAM, EventStream, Feed, events
+from .origins import refuse_cross_site
+from .problems import log_failure
+from .requests import JSON, list_fields, read_fields
+from .status import Status
+
+__all__ = ["Endpoint", "Route", "make_routes", "resources"]
+
+Responder = Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path, who answers it, and whose it is, as errors name them."""
+
+    method: str
+    path: str
+    respond: Responder
+    owner: str
+    summary: str
+
+
+def make_routes(spark: Spark, max_body: int) -> list[Route]:
+    """Every route.
+
+    :raises PluginError: two of them have the same method and path.
+    """
+    status = Status(spark)
+    routes = [
+        *_own(status),
+        *(_of_operation(spark, operation, max_body) for operation in spark.plugins.operations()),
+        *(_of_relay(spark, relay) for relay in spark.plugins.relays()),
+    ]
+    _check_unique(routes)
+    status.routes = [(route.method, route.path, route.summary) for route in routes]
+    return routes
+
+
+def _own(status: Status) -> Iterable[Route]:
+    for path, respond, summary in (
+        ("/", status.index, "What there is."),
+        ("/health", status.health, "Whether this process answers."),
+        ("/ready", status.ready, "Whether what it needs is there."),
+        ("/openapi.json", status.openapi, "This API as an OpenAPI 3.1 document."),
+    ):
+        yield Route("GET", path, respond, "the HTTP host", summary)
+
+
+def _of_operation(spark: Spark, operation: Operation, max_body: int) -> Route:
+    owner = f"operation {operation.name} of {spark.plugins.distribution_of(operation)}"
+    respond = Endpoint(spark, operation, max_body).respond
+    return Route(operation.method, operation.path, respond, owner, operation.summary)
+
+
+def _of_relay(spark: Spark, relay: Relay) -> Route:
+    owner = f"relay {relay.name} of {spark.plugins.distribution_of(relay)}"
+    return Route(relay.method, relay.path, _not_served, owner, f"Relay {relay.name}.")
+
+
+async def _not_served(req: Request, resp: Response, **path: str) -> None:
+    raise falcon.HTTPError(501, description="relays are declared, but not served yet")
+
+
+def _check_unique(routes: Iterable[Route]) -> None:
+    seen: dict[tuple[str, str], Route] = {}
+    for route in routes:
+        first = seen.setdefault((route.method, route.path), route)
+        if first is not route:
+            raise PluginError(
+                f"{route.method} {route.path} is wanted by {first.owner} and by {route.owner}",
+                hint="switch one of the plugins off: [plugins.NAME] enabled = false",
+            )
+
+
+def resources(routes: Iterable[Route]) -> Mapping[str, SimpleNamespace]:
+    """Falcon's resources, by path: what answers GET also answers HEAD."""
+    by_path: dict[str, SimpleNamespace] = {}
+    for route in routes:
+        resource = by_path.setdefault(route.path, SimpleNamespace())
+        setattr(resource, f"on_{route.method.lower()}", route.respond)
+        if route.method == "GET":
+            resource.on_head = route.respond
+    return by_path
+
+
+class Endpoint:
+    """An operation as a route."""
+
+    def __init__(self, spark: Spark, operation: Operation, max_body: int) -> None:
+        self._spark = spark
+        self._operation = operation
+        self._max_body = max_body
+
+    @cached_property
+    def _lists(self) -> frozenset[str]:
+        return list_fields(self._operation.request)
+
+    async def respond(self, req: Request, resp: Response, **path: str) -> None:
+        """Check the request, run the operation, and answer with its result or its events."""
+        if self._operation.effect is not Effect.READ:
+            refuse_cross_site(req)
+        fields = await read_fields(req, path, self._lists, self._max_body)
+        request = check_request(self._operation, fields)
+        if self._has_events and EVENT_STREAM in (req.get_header("Accept") or "").lower():
+            self._stream(req, resp, request)
+        else:
+            _answer(resp, await self._run(req, request, None))
+
+    @property
+    def _has_events(self) -> bool:
+        return self._operation.streams or self._operation.reports_progress
+
+    def _stream(self, req: Request, resp: Response, request: BaseModel) -> None:
+        resp.content_type = EVENT_STREAM
+        resp.set_header("X-Accel-Buffering", "no")  # or nginx would hold the events back
+        resp.stream = EventStream(
+            events(
+                lambda feed: self._run(req, request, feed),
+                lambda error: log_failure(error, req),
+            )
+        )
+
+    async def _run(self, req: Request, request: BaseModel, feed: Feed | None) -> BaseModel | None:
+        """Run the operation, telling *feed* of its progress and its events."""
+        result = None
+        caller = f"http {req.remote_addr}"
+        running = self._spark.stream(self._operation, request, caller=caller, progress=feed)
+        async with aclosing(running) as results:
+            async for result in results:
+                if feed is not None and self._operation.streams:
+                    await feed.put(result)
+        return result
+
+
+def _answer(resp: Response, result: BaseModel | None) -> None:
+    if result is None:  # a stream without events
+        resp.status = 204
+        return
+    resp.content_type = JSON
+    resp.data = result.model_dump_json(by_alias=True).encode()

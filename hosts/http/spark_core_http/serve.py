@@ -1,0 +1,121 @@
+"""``spark serve``: gunicorn in this process, with workers that each make their own app."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from spark_core.errors import SettingsError, SparkError
+from spark_core.settings import Source
+from spark_core.spark import compose
+
+from . import create_app
+from .routes import make_routes
+from .settings import HttpSettings
+
+__all__ = ["command"]
+
+KEEP_ALIVE_SECONDS: Final = 75
+
+#: How much longer the master waits than its workers, in seconds: they notice a stop only
+#: once a second, and close what they opened after the last request.
+MARGIN_SECONDS: Final = 5
+
+
+@click.command("serve")
+@click.option("--host", help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(min=1), help="How many processes serve.")
+def command(host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve everything over HTTP until a signal says to stop.
+
+    The options win over the section [http] of the settings.
+    """
+    config: str | None = click.get_current_context().find_root().obj
+    given = {"host": host, "port": port, "workers": workers}
+    settings = _checked(config).model_copy(update={k: v for k, v in given.items() if v is not None})
+    listener = _listen(settings.host, settings.port)
+    click.echo(f"Serving at {_url(listener)} ({settings.workers} workers; Ctrl-C stops)")
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    Server(config, settings, listener).run()
+
+
+class WrongSettings(click.ClickException):
+    """Nothing is served with these settings."""
+
+    exit_code = 2
+
+
+def _checked(config: str | None) -> HttpSettings:
+    """The settings, when all that the workers will check was found right."""
+    try:
+        spark = compose(Source.read(config))
+        make_routes(spark, max_body=0)
+    except SettingsError as error:
+        raise WrongSettings(str(error)) from error
+    except SparkError as error:
+        raise click.ClickException(str(error)) from error
+    return spark.settings.section(HttpSettings)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket to listen with; bound here, so that a taken port is one clear line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise click.ClickException(f"cannot listen at {host} port {port}: {reason}") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Gunicorn, told all it needs here; it reads no settings of its own."""
+
+    def __init__(
+        self, config: str | os.PathLike[str] | None, settings: HttpSettings, listener: socket.socket
+    ) -> None:
+        self._config = config
+        self._options = options(settings, listener.detach())
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Called by gunicorn, also when it reloads."""
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The app: called in each worker, so that processes share nothing that is open."""
+        return create_app(self._config)
+
+
+def options(settings: HttpSettings, listener: int) -> Mapping[str, Any]:
+    """What gunicorn is told; *listener* is a bound socket's file descriptor."""
+
+    def post_fork(server: Any, worker: Any) -> None:
+        worker.cfg.set("graceful_timeout", settings.graceful_timeout_s)
+
+    return {
+        "bind": f"fd://{listener}",
+        "workers": settings.workers,
+        "worker_class": "asgi",
+        "asgi_disconnect_grace_period": 0,  # a client that left ends its request at once
+        "http_parser": "python",  # the other one leaks memory with every connection
+        "keepalive": KEEP_ALIVE_SECONDS,
+        "graceful_timeout": settings.graceful_timeout_s + MARGIN_SECONDS,
+        "post_fork": post_fork,
+        "control_socket_disable": True,
+        "loglevel": "warning",
+        "proc_name": "spark serve",
+    }

@@ -1,0 +1,30 @@
+"""BGE-M3 over HTTP: the production embedder and reranker, used as soon as their url is set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spark_core import Provider, SettingsSection, hookimpl
+from spark_core.contracts.embedding import Embedder
+from spark_core.contracts.reranking import Reranker
+
+from .providers import open_embedder, open_reranker
+from .settings import BgeM3Settings, is_configured
+
+
+@hookimpl
+def spark_register_settings() -> Iterable[SettingsSection]:
+    """``[plugins.bge_m3]``"""
+    return (SettingsSection("plugins.bge_m3", BgeM3Settings),)
+
+
+@hookimpl
+def spark_register_embedders() -> Iterable[Provider[Embedder]]:
+    """``POST /v1/embeddings``"""
+    return (Provider("bge_m3", open_embedder, configured=is_configured),)
+
+
+@hookimpl
+def spark_register_rerankers() -> Iterable[Provider[Reranker]]:
+    """``POST /v1/rerank``"""
+    return (Provider("bge_m3", open_reranker, configured=is_configured),)

@@ -1,0 +1,23 @@
+"""Vector store: Qdrant, embedded in a directory or as a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spark_core import Provider, SettingsSection, hookimpl
+from spark_core.contracts.vectors import VectorStore
+
+from .settings import QdrantSettings
+from .store import open_store
+
+
+@hookimpl
+def spark_register_settings() -> Iterable[SettingsSection]:
+    """``[plugins.qdrant]``"""
+    return (SettingsSection("plugins.qdrant", QdrantSettings),)
+
+
+@hookimpl
+def spark_register_vector_stores() -> Iterable[Provider[VectorStore]]:
+    """One store, on the engine that the settings mean."""
+    return (Provider("qdrant", open_store, embedded=True),)

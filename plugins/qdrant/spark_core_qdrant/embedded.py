@@ -1,0 +1,216 @@
+"""The embedded engine as its users see it: requests to the process that owns the directory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from spark_core.errors import SettingsError, Unavailable
+
+from .engine import Build, Engine, Filter, Found, Row, Search, build_of
+from .owner import wire
+
+__all__ = ["EmbeddedEngine", "open_embedded"]
+
+#: How long a request waits for an owner that is starting, in seconds.
+PATIENCE = 30.0
+
+#: How long to wait for a started owner before another is started, in seconds.
+START = 5.0
+
+
+@asynccontextmanager
+async def open_embedded(directory: Path, idle: float) -> AsyncIterator[Engine]:
+    """Use the index in *directory*, which is made if need be. No process is started yet."""
+    owner = OwnerClient(_made(directory), idle)
+    try:
+        yield EmbeddedEngine(owner)
+    finally:
+        owner.close()
+
+
+def _made(directory: Path) -> Path:
+    """*directory*, which exists from now on, by the one name it has."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"{directory} cannot hold an index: {error.strerror}") from error
+    return directory.resolve()
+
+
+class EmbeddedEngine:
+    """Passes each request on to the owner. See :class:`.engine.Engine`."""
+
+    def __init__(self, owner: OwnerClient) -> None:
+        self._owner = owner
+
+    async def collections(self) -> dict[str, Build]:
+        """Every collection's build, by name."""
+        builds: dict[str, Any] = await self._owner.request("collections")
+        return {name: build_of(build) for name, build in builds.items()}
+
+    async def describe(self, name: str) -> Build:
+        """One collection's build."""
+        return build_of(await self._owner.request("describe", name=name))
+
+    async def create(self, name: str, build: Build) -> None:
+        """Make a collection."""
+        await self._owner.request("create", name=name, build=build)
+
+    async def drop(self, name: str) -> None:
+        """Delete a collection."""
+        await self._owner.request("drop", name=name)
+
+    async def replace(self, name: str, by: str, generation: str) -> None:
+        """Switch a collection."""
+        await self._owner.request("replace", name=name, by=by, generation=generation)
+
+    async def upsert(self, name: str, rows: list[Row]) -> None:
+        """Store points, in pieces that keep the owner busy for a few milliseconds only."""
+        for start in range(0, len(rows), 128):
+            await self._owner.request("upsert", name=name, rows=rows[start : start + 128])
+
+    async def delete(self, name: str, ids: list[str], filter: Filter) -> None:
+        """Delete points."""
+        await self._owner.request("delete", name=name, ids=ids, filter=filter)
+
+    async def search(self, name: str, search: Search) -> list[Found]:
+        """The best hits."""
+        found: list[Found] = await self._owner.request("search", name=name, search=search)
+        return found
+
+    async def scroll(self, name: str, filter: Filter, after: str | None, limit: int) -> list[Found]:
+        """Points by id."""
+        found: list[Found] = await self._owner.request(
+            "scroll", name=name, filter=filter, after=after, limit=limit
+        )
+        return found
+
+    async def count(self, name: str, filter: Filter) -> int:
+        """How many points match."""
+        count: int = await self._owner.request("count", name=name, filter=filter)
+        return count
+
+    async def flush(self, name: str) -> None:
+        """Write a collection out."""
+        await self._owner.request("flush", name=name)
+
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class OwnerClient:
+    """Finds the directory's owner, starts one where there is none, and asks it things.
+
+    A request whose connection breaks is said again to the next owner: the engine's requests
+    can all be said twice. A connection carries one request at a time; a caller that gives up
+    takes its connection along.
+    """
+
+    def __init__(self, directory: Path, idle: float) -> None:
+        self._directory = directory
+        self._idle = idle
+        self._free: list[Connection] = []
+        self._starting = asyncio.Lock()
+
+    def close(self) -> None:
+        """Hang up."""
+        for _, writer in self._free:
+            writer.close()
+        self._free.clear()
+
+    async def request(self, operation: str, **arguments: Any) -> Any:
+        """The owner's answer.
+
+        :raises Unavailable: there is no owner, and none could be started.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            with suppress(ConnectionError, EOFError, FileNotFoundError):
+                return wire.result_of(await self._ask([operation, arguments]))
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable(
+                    f"the index in {self._directory} does not answer: its process keeps dying",
+                    hint=f"see {self._directory / 'owner.log'}",
+                )
+            await self._start(deadline)
+
+    async def _ask(self, request: list[Any]) -> list[Any]:
+        connection = self._free.pop() if self._free else await self._connect()
+        reader, writer = connection
+        try:
+            await wire.write(writer, request)
+            answer: list[Any] = await wire.read(reader)
+        except BaseException:
+            writer.close()
+            raise
+        self._free.append(connection)
+        return answer
+
+    async def _connect(self) -> Connection:
+        note = json.loads((self._directory / "owner.json").read_text("utf-8"))
+        connection = await asyncio.open_unix_connection(note["socket"])
+        if note["version"] != version("spark-core-qdrant"):
+            await self._retire(connection)
+        return connection
+
+    async def _retire(self, connection: Connection) -> None:
+        """Ask an owner of another version to leave: the next one is of ours."""
+        reader, writer = connection
+        await wire.write(writer, ["retire", {}])
+        await wire.read(reader)
+        writer.close()
+        raise ConnectionError("the owner was of another version")
+
+    async def _start(self, deadline: float) -> None:
+        """Start an owner, unless one answers by now, and wait until it does."""
+        self.close()  # what is left of the connections leads to the owner that is gone
+        async with self._starting:
+            if await self._answers():
+                return
+            process = _spawn(self._directory, self._idle)
+            loop = asyncio.get_running_loop()
+            until = min(deadline, loop.time() + START)
+            while loop.time() < until:
+                await asyncio.sleep(0.01)
+                if await self._answers():
+                    return
+                if process.poll():
+                    raise Unavailable(
+                        f"the index in {self._directory} cannot be opened",
+                        hint=f"see {self._directory / 'owner.log'}",
+                    )
+
+    async def _answers(self) -> bool:
+        with suppress(ConnectionError, EOFError, FileNotFoundError):
+            self._free.append(await self._connect())
+            return True
+        return False
+
+
+def _spawn(directory: Path, idle: float) -> subprocess.Popen[bytes]:
+    """Start an owner that outlives this process. It leaves at once if there is another."""
+    command = [sys.executable, "-m", "spark_core_qdrant.owner", str(directory), "--idle", str(idle)]
+    log = os.open(directory / "owner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the program, not for the index
+        )
+    finally:
+        os.close(log)
+    # Whoever starts a process must wait for it, or its remains stay in the process table.
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process

@@ -1,0 +1,238 @@
+"""The engine over Qdrant Edge. Every call holds Python's global lock, so calls are kept short."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import qdrant_edge as edge
+
+from spark_core.errors import Conflict, InvalidRequest, SparkError, StorageFull
+
+from ..engine import Build, Filter, Found, Row, Search, check_dimension
+from ..filters import build_filter
+from ..fusion import Leg, Ranked, fuse, prefetch_for, shown
+from ..sparse import encode_document, encode_query
+from .catalog import Catalog
+
+__all__ = ["EdgeEngine"]
+
+DENSE, SPARSE = "dense", "bm25"
+
+#: Space that is never filled, in bytes: the engine maps its files into memory, and a page that
+#: finds no room kills the process instead of failing the write.
+RESERVE = 128 * 2**20
+
+#: The engine scans exactly below this many KiB of vectors. Its own default builds a graph much
+#: earlier, which costs a thousand times the search it saves.
+INDEXING_THRESHOLD = 10_000_000
+
+CONDITIONS: Any = SimpleNamespace(
+    Filter=edge.Filter,
+    FieldCondition=edge.FieldCondition,
+    MatchValue=edge.MatchValue,
+    MatchAny=edge.MatchAny,
+    Range=edge.RangeFloat,
+    IsEmpty=edge.IsEmptyCondition,
+)
+
+
+class EdgeEngine:
+    """The collections of one directory. One process at a time may have it open."""
+
+    def __init__(self, directory: Path) -> None:
+        self._catalog = Catalog(directory)
+        self._shards: dict[str, edge.EdgeShard] = {}
+        self._unflushed: set[str] = set()
+
+    def close(self) -> None:
+        """Write everything out and let go of the files."""
+        for shard in self._shards.values():
+            shard.close()
+        self._shards.clear()
+
+    def flush_all(self) -> None:
+        """Write out what was stored since the last time."""
+        for generation in self._unflushed & self._shards.keys():
+            self._shards[generation].flush()
+        self._unflushed.clear()
+
+    async def collections(self) -> dict[str, Build]:
+        """See :class:`..engine.Engine`, here and below."""
+        return self._catalog.builds
+
+    async def describe(self, name: str) -> Build:
+        """A collection's build."""
+        return self._catalog[name]
+
+    async def create(self, name: str, build: Build) -> None:
+        """Make a collection: its folder first, then its entry."""
+        known = self._catalog.builds.get(name)
+        if known and known["generation"] == build["generation"]:
+            return
+        if known:
+            raise Conflict(f"there is a collection {name!r} already")
+        self._check_room(64 * 2**20)
+        folder = self._catalog.folder(build["generation"])
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        shard = edge.EdgeShard.create(str(folder), _config(build["dimension"]))
+        for field in build["indexed"]:
+            kind = edge.PayloadSchemaType.Keyword
+            shard.update(edge.UpdateOperation.create_field_index(field, kind))
+        shard.flush()
+        self._shards[build["generation"]] = shard
+        self._catalog.add(name, build)
+
+    async def drop(self, name: str) -> None:
+        """Delete a collection: its entry first, then its folder."""
+        if build := self._catalog.builds.get(name):
+            self._catalog.remove(name)
+            self._discard(build["generation"])
+
+    async def replace(self, name: str, by: str, generation: str) -> None:
+        """Switch: the entry changes in one step, the old folder goes after it."""
+        old = self._catalog.builds.get(name)
+        if old and old["generation"] == generation:
+            return
+        self._shard(by).flush()
+        self._catalog.replace(name, by)
+        if old:
+            self._discard(old["generation"])
+
+    async def upsert(self, name: str, rows: list[Row]) -> None:
+        """Store *rows*. All are checked first: the engine would keep half of a bad batch."""
+        build = self._catalog[name]
+        check_dimension(build, (row[1] for row in rows))
+        self._check_room(sum(len(row[1]) + 2 * len(row[2]) for row in rows))
+        points = [_point(row, build) for row in rows]
+        self._update(name, edge.UpdateOperation.upsert_points(points))
+
+    async def delete(self, name: str, ids: list[str], filter: Filter) -> None:
+        """Delete by id and by filter."""
+        if ids:
+            self._update(name, edge.UpdateOperation.delete_points(list(ids)))
+        if filter:
+            condition = build_filter(CONDITIONS, filter)
+            self._update(name, edge.UpdateOperation.delete_points_by_filter(condition))
+
+    async def search(self, name: str, search: Search) -> list[Found]:
+        """Ask each leg for ids alone; read the payloads of those that are shown."""
+        shard = self._shard(name)
+        build = self._catalog[name]
+        check_dimension(build, [search["dense"]])
+        ranked = fuse(*_legs(shard, search, build["language"]))
+        return _collect(shard, ranked, search["limit"], search["group_by"])
+
+    async def scroll(self, name: str, filter: Filter, after: str | None, limit: int) -> list[Found]:
+        """Points by id; the engine's own offset includes the point it names."""
+        request = edge.ScrollRequest(
+            offset=after,
+            limit=limit + 1,
+            filter=build_filter(CONDITIONS, filter),
+            with_payload=True,
+        )
+        points, _ = self._shard(name).scroll(request)
+        behind = [point for point in points if str(point.id) != after][:limit]
+        return [(str(point.id), 0.0, dict(point.payload or {}), None, None) for point in behind]
+
+    async def count(self, name: str, filter: Filter) -> int:
+        """Count exactly."""
+        request = edge.CountRequest(exact=True, filter=build_filter(CONDITIONS, filter))
+        return self._shard(name).count(request)
+
+    async def flush(self, name: str) -> None:
+        """Write out one collection."""
+        self._shard(name).flush()
+
+    def _shard(self, name: str) -> edge.EdgeShard:
+        """The open shard of a collection, loaded when it is first asked for."""
+        generation = self._catalog[name]["generation"]
+        if generation not in self._shards:
+            folder = self._catalog.folder(generation)
+            self._shards[generation] = edge.EdgeShard.load(str(folder))
+        return self._shards[generation]
+
+    def _update(self, name: str, operation: edge.UpdateOperation) -> None:
+        try:
+            self._shard(name).update(operation)
+        except Exception as error:  # the engine has no error types of its own
+            raise _translated(error) from error
+        self._unflushed.add(self._catalog[name]["generation"])
+
+    def _discard(self, generation: str) -> None:
+        if shard := self._shards.pop(generation, None):
+            shard.close()
+        self._catalog.clear(generation)
+
+    def _check_room(self, wanted: int) -> None:
+        """Refuse a write that might not fit, before it is begun."""
+        stat = os.statvfs(self._catalog.directory)
+        if stat.f_bavail * stat.f_frsize < RESERVE + 4 * wanted:
+            raise StorageFull(
+                f"there is no room for the index: less than {RESERVE // 2**20} MiB are left",
+                hint="free some space, or move [plugins.qdrant] directory to a larger disk",
+            )
+
+
+def _config(dimension: int) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
+        vectors={DENSE: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)},
+        sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=INDEXING_THRESHOLD),
+    )
+
+
+def _numbers(packed: bytes) -> list[float]:
+    return list(array("f", packed))
+
+
+def _point(row: Row, build: Build) -> edge.Point:
+    id, vector, text, payload = row
+    indices, values = encode_document(text, build["language"], build["average_length"])
+    vectors: Any = {DENSE: _numbers(vector), SPARSE: edge.SparseVector(indices, values)}
+    return edge.Point(id, vectors, {**payload, "text": text})
+
+
+def _legs(shard: edge.EdgeShard, search: Search, language: str) -> tuple[Leg | None, Leg | None]:
+    filter = build_filter(CONDITIONS, search["filter"])
+    limit = prefetch_for(search["limit"], search["group_by"] is not None)
+
+    def leg(vector: Any, using: str) -> Leg:
+        query = edge.Query.Nearest(vector, using=using)
+        request = edge.QueryRequest(limit=limit, query=query, filter=filter)
+        return [(str(point.id), point.score) for point in shard.query(request)]
+
+    dense = None if search["dense"] is None else leg(_numbers(search["dense"]), DENSE)
+    if search["text"] is None:
+        return dense, None
+    return dense, leg(edge.SparseVector(*encode_query(search["text"], language)), SPARSE)
+
+
+def _collect(
+    shard: edge.EdgeShard, ranked: Sequence[Ranked], limit: int, group_by: str | None
+) -> list[Found]:
+    """The first *limit* of *ranked* with their payloads; of each group the first."""
+    found: list[Found] = []
+    groups: set[Any] = set()
+    step = limit * 2 if group_by else limit
+    for start in range(0, len(ranked), step):
+        part = ranked[start : start + step]
+        records = shard.retrieve([point.id for point in part], True, False)
+        payloads = {str(record.id): record.payload or {} for record in records}
+        found += shown(part, payloads, groups, group_by)
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _translated(error: Exception) -> SparkError:
+    text = str(error)
+    if "No space left" in text or "os error 28" in text:
+        return StorageFull("there is no room for the index")
+    return InvalidRequest("the index refused the points")

@@ -1,0 +1,34 @@
+"""``[plugins.qdrant]``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from spark_core import ConfigPath, Env, Section
+
+
+class QdrantSettings(Section):
+    """Which engine holds the vectors, and how."""
+
+    url: Annotated[str | None, Env("QDRANT_URL")] = Field(
+        default=None, description="A Qdrant server's URL; without one the engine is embedded."
+    )
+    api_key: Annotated[SecretStr | None, Env("QDRANT_API_KEY")] = Field(
+        default=None, description="The server's API key."
+    )
+    timeout_s: float = Field(default=60.0, gt=0, description="Longest wait for the server.")
+    directory: ConfigPath | None = Field(
+        default=None, description="The embedded engine's files; `qdrant` in the data directory."
+    )
+    language: str = Field(
+        default="english",
+        description="Language of BM25's stemmer and stop words, for new collections; "
+        '"neutral" for none.',
+    )
+    idle_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="How long the embedded engine's process stays when nobody asks anything.",
+    )
