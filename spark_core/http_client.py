@@ -33,6 +33,9 @@ WRITE_SECONDS = 60.0
 #: Seconds an unused connection is kept: less than servers keep theirs, which is often 5.
 KEEP_SECONDS = 4.0
 
+#: Seconds of a ``Retry-After`` that are believed.
+LONGEST_ASKED = 3600.0
+
 
 @dataclass(frozen=True)
 class Retries:
@@ -62,13 +65,13 @@ class Retries:
         if not asked:
             return 0.0
         if asked.isdecimal():
-            return float(asked)
+            return min(float(asked), LONGEST_ASKED)
         try:
             date = parsedate_to_datetime(asked)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         wait = date.replace(tzinfo=date.tzinfo or UTC) - self.clock.now()
-        return max(wait.total_seconds(), 0.0)
+        return min(max(wait.total_seconds(), 0.0), LONGEST_ASKED)
 
 
 def open_client(

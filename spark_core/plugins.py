@@ -222,7 +222,7 @@ def _returned(results: list[Any]) -> Iterator[Any]:
 def _checked(hook: str, item: Any) -> Any:
     expected, _ = _OFFERED[hook]
     if not isinstance(item, expected):
-        raise TypeError(f"it returned a {type(item).__name__} instead of a {expected.__name__}")
+        raise TypeError(f"it offers {type(item).__name__} instead of {expected.__name__}")
     return item
 
 
@@ -273,4 +273,5 @@ def _load(point: importlib.metadata.EntryPoint, enabled: bool) -> Plugin:
 
 
 def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    """*error* in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

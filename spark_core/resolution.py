@@ -51,9 +51,13 @@ class Resolver:
         self._stack = AsyncExitStack()
 
     async def aclose(self) -> None:
-        """Close everything that was opened, the last first; what is just opening is given up."""
+        """Close everything that was opened, the last first; what is just opening is given up.
+
+        What is needed after that is opened anew.
+        """
         await asyncio.gather(*(opened.give_up() for opened in self._opened.values()))
         await self._stack.aclose()
+        self._opened.clear()
 
     async def fill(
         self, function: Callable[..., Any], extra: Mapping[type, Any] | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -350,8 +351,11 @@ class Settings:
 
 
 def _shown(problem: ErrorDetails) -> str:
-    found = problem["input"]
-    return "" if isinstance(found, dict | list) else f" = {str(found)[:60]!r}"
+    if isinstance(problem["input"], dict | list):
+        return ""
+    # A URL may hold a password.
+    found = re.sub(r"//\S*@", "//***@", str(problem["input"]))
+    return f" = {found[:60]!r}"
 
 
 def _holds_secret(section: SettingsSection, key: str) -> bool:

@@ -235,7 +235,8 @@ async def open(
 
 def compose(source: Source, *, clock: Clock | None = None, plugins: Plugins | None = None) -> Spark:
     """What :func:`open` opens, for hosts: nothing is opened yet, no loop is needed."""
-    plugins = plugins or Plugins.discover(source.disabled_plugins())
+    disabled = source.disabled_plugins()
+    plugins = plugins or Plugins.discover(disabled)
     settings = Settings.check(source, plugins.settings_sections())
     if settings.section(CoreSettings).plugin_errors == "refuse" and (broken := plugins.broken()):
         names = "; ".join(f"{p.name} ({p.distribution} {p.version}): {p.error}" for p in broken)

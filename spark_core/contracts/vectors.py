@@ -93,6 +93,9 @@ class Query(BaseModel):
 
     mode: Mode = Mode.HYBRID
     vector: Any = None
+    embedder: str | None = Field(
+        default=None, description="Model that made the vector: one built with another refuses it."
+    )
     text: str | None = None
     limit: int = Field(default=10, ge=1)
     filter: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)

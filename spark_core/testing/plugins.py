@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
-from .. import builtin
+from .. import builtin, spark
 from ..hookspecs import hookimpl
 from ..plugins import Plugin, Plugins
+from .clock import ManualClock
 
-__all__ = ["installed", "plugin"]
+__all__ = ["SparkOpener", "installed", "plugin"]
 
 
 def plugin(
@@ -28,3 +32,23 @@ def plugin(
 def installed(*plugins: Plugin) -> Plugins:
     """Core's own offers and those of *plugins*; nothing that is really installed."""
     return Plugins([Plugin("core", "spark-core", "0", module=builtin), *plugins])
+
+
+@dataclass(frozen=True)
+class SparkOpener:
+    """The fixture ``spark_open``: opens a Spark out of core and plugins made in a test."""
+
+    home: Path
+    clock: ManualClock
+
+    @asynccontextmanager
+    async def __call__(
+        self, *plugins: Plugin, toml: str = "", environ: Mapping[str, str] | None = None
+    ) -> AsyncIterator[spark.Spark]:
+        """Open it with *toml* as its ``spark.toml`` and *environ* as its whole environment."""
+        config = self.home / "spark.toml"
+        config.write_text(toml, "utf-8")
+        async with spark.open(
+            config, environ=environ or {}, clock=self.clock, plugins=installed(*plugins)
+        ) as opened:
+            yield opened

@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from ..plugins import Plugin
-    from ..spark import Spark
     from .clock import ManualClock
-
-    OpenSpark = Callable[..., AbstractAsyncContextManager[Spark]]
+    from .plugins import SparkOpener
 
 
 @pytest.fixture
@@ -47,7 +42,7 @@ def spark_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def spark_open(spark_home: Path, spark_clock: ManualClock) -> OpenSpark:
+def spark_open(spark_home: Path, spark_clock: ManualClock) -> SparkOpener:
     """Opens a Spark in ``spark_home`` out of core, the plugins given and nothing else::
 
     async with spark_open(plugin("greeter", ...), toml="[plugins.greeter]...") as spark:
@@ -55,27 +50,9 @@ def spark_open(spark_home: Path, spark_clock: ManualClock) -> OpenSpark:
 
     *toml* becomes ``spark.toml``, *environ* the whole environment; time is ``spark_clock``'s.
     """
-    return _opener(spark_home, spark_clock)
+    from .plugins import SparkOpener
 
-
-def _opener(home: Path, clock: ManualClock) -> OpenSpark:
-    from contextlib import asynccontextmanager
-
-    from ..spark import open
-    from .plugins import installed
-
-    @asynccontextmanager
-    async def open_spark(
-        *plugins: Plugin, toml: str = "", environ: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Spark]:
-        config = home / "spark.toml"
-        config.write_text(toml, "utf-8")
-        async with open(
-            config, environ=environ or {}, clock=clock, plugins=installed(*plugins)
-        ) as spark:
-            yield spark
-
-    return open_spark
+    return SparkOpener(spark_home, spark_clock)
 
 
 def _variables() -> frozenset[str]:

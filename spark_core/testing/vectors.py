@@ -16,7 +16,7 @@ import math
 import re
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,10 +65,9 @@ class VectorStoreConformance:
         return "asyncio"
 
     @pytest.fixture
-    async def store(self) -> AsyncIterator[VectorStore]:
+    def store(self) -> VectorStore:
         """The store under test: override this."""
         raise NotImplementedError("override the store fixture")
-        yield
 
     @pytest.fixture
     async def filled(self, store: VectorStore) -> VectorStore:
@@ -347,6 +346,14 @@ class VectorStoreConformance:
         with pytest.raises(InvalidRequest):
             await filled.collection("things").search(query)
 
+    async def test_a_vector_of_another_model_is_refused(self, filled: VectorStore) -> None:
+        """Vectors of two spaces compare to nonsense, even where they are of one length."""
+        query = Query(mode=Mode.DENSE, vector=[1, 0, 0], embedder="another")
+        with pytest.raises(Conflict):
+            await filled.collection("things").search(query)
+        matching = query.model_copy(update={"embedder": SPEC.embedder})
+        assert await filled.collection("things").search(matching)
+
 
 # ------------------------------------------------------------------------------ in memory
 
@@ -450,6 +457,8 @@ class FakeCollection:
     async def search(self, query: Query) -> Sequence[Hit]:
         """Score every point."""
         found = self.found()
+        if query.embedder not in (None, found.spec.embedder):
+            raise Conflict(f"the collection was built with {found.spec.embedder}")
         points = list(_matching(found, query.filter))
         legs = {}
         if query.mode is not Mode.SPARSE:

@@ -39,9 +39,7 @@ async def test_an_entry_is_kept_as_it_was_recorded(
         "DELETE FROM audit WHERE id = 1",
     ],
 )
-async def test_the_database_refuses_changes(
-    audit: AuditLog, state: State, statement: str
-) -> None:
+async def test_the_database_refuses_changes(audit: AuditLog, state: State, statement: str) -> None:
     """No statement changes or deletes an entry, whoever sends it."""
     await audit.record("ada", "swap")
     with pytest.raises(Unavailable, match="only be added to"):

@@ -37,7 +37,7 @@ asyncio.run(main())
 """
 
 
-async def test_many_processes_migrate_once(state_url: str) -> None:
+def test_many_processes_migrate_once(state_url: str) -> None:
     """Six processes that open an empty database at the same moment all find it migrated."""
     processes = [
         subprocess.Popen(
@@ -130,7 +130,7 @@ async def test_a_state_of_a_newer_version_is_named(state_url: str, package: Path
         await state.write(
             lambda c: c.exec_driver_sql("UPDATE schema_version_fruit SET version_num = '0009'")
         )
-    with pytest.raises(Unavailable, match="schema fruit .*newer version"):
+    with pytest.raises(Unavailable, match=r"schema fruit .*newer version"):
         async with State.open(state_url, [schema]):
             pass
 
@@ -268,7 +268,6 @@ async def test_errors_hold_no_content(state: State) -> None:
         "unheard://ada:sesame@localhost/db",
         "postgresql+unheard://ada:sesame@localhost/db",
         "postgresql://ada:ses:ame@h:sesame/x@localhost/db",
-        "postgresql://ada:pass/sesame@localhost/db",
         "sqlite+aiosqlite:///sesame.db",
         "sqlite://",
         "sqlite:///:memory:",
@@ -311,10 +310,14 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
     assert file.read_text() == "a letter to Ada\n" * 100
 
 
-async def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     """A question mark or a percent sign in a path is only a character."""
     folder = tmp_path / "what? 100%41 & more #1"
-    async with State.open(folder / "state.db"):
-        pass
+    asyncio.run(_open_once(folder / "state.db"))
     assert (folder / "state.db").is_file()
     assert [entry.name for entry in tmp_path.iterdir()] == [folder.name]
+
+
+async def _open_once(file: Path) -> None:
+    async with State.open(file):
+        pass

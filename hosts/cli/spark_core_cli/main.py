@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -120,4 +121,6 @@ def make_command(load: Callable[[str | None], Installed] = discover) -> click.Gr
 
 def main() -> None:
     """Run the command line of this process."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a poor locale is no reason to fail
     make_command().main(prog_name="spark")

@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from spark_core.errors import InvalidRequest, PluginError, Problem
 from spark_core.operations import Operation
 
-from .values import JSON, JSON_OR_TEXT, Named, pairs
+from .values import JSON, JSON_OR_TEXT, Named, encodable, pairs
 
 __all__ = ["Bound", "bind", "gather", "usage_error"]
 
@@ -65,7 +65,7 @@ def gather(bound: Iterable[Bound], values: Mapping[str, Any]) -> dict[str, Any]:
         if value is None or value == ():
             continue
         try:
-            request[field.key] = field.read(value)
+            request[field.key] = encodable(field.read(value))
         except ValueError as error:
             raise click.BadParameter(str(error), param=field.parameter) from None
     return request
@@ -116,32 +116,44 @@ def _same(value: Any) -> Any:
 
 def _argument(name: str, info: FieldInfo, word: click.ParamType[Any]) -> click.Argument:
     choices = f"One of: {', '.join(word.choices)}." if isinstance(word, Named) else ""
-    text = " ".join(filter(None, (info.description, choices)))
+    text = _sentences(info.description, choices)
     return click.Argument([name], type=word, metavar=name.upper(), help=text)
 
 
 def _option(name: str, info: FieldInfo, **more: Any) -> click.Option:
-    decls = [_dashed(name), name]
-    return click.Option(decls, required=info.is_required(), help=_help(info), **more)
+    repeated = "May be repeated." if more.get("multiple") else ""
+    text = _sentences(info.description, repeated, _default(info))
+    return click.Option([_dashed(name), name], required=info.is_required(), help=text, **more)
 
 
 def _flag(name: str, info: FieldInfo) -> click.Option:
     option = _dashed(name)
+    either = f"{option}/--no-{option[2:]}"
     if info.is_required():
-        return click.Option([f"{option}/--no-{option[2:]}", name], required=True, help=_help(info))
-    both = option if info.default is False else f"{option}/--no-{option[2:]}"
-    return click.Option([both, name], is_flag=True, default=None, help=_help(info))
+        return click.Option([either, name], required=True, help=info.description)
+    default = f"[default: {option[2:]}]" if info.default else ""
+    # The model fills the default in, so that it knows what was given and what was not.
+    return click.Option(
+        [option if info.default is False else either, name],
+        is_flag=True,
+        default=None,
+        help=_sentences(info.description, default),
+    )
 
 
 def _dashed(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _help(info: FieldInfo) -> str:
-    """The field's description and its default; the model itself fills the default in."""
+def _sentences(*parts: str | None) -> str:
+    return "  ".join(filter(None, parts))
+
+
+def _default(info: FieldInfo) -> str:
     default = info.default.value if isinstance(info.default, enum.Enum) else info.default
-    shown = default not in (PydanticUndefined, None, False, "") and default not in ([], (), {})
-    return "  ".join(filter(None, (info.description, f"[default: {default}]" if shown else "")))
+    if default in (PydanticUndefined, None, "") or default in ([], (), {}):
+        return ""
+    return f"[default: {default}]"
 
 
 # ------------------------------------------------------------------------------------- types

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-__all__ = ["JSON", "JSON_OR_TEXT", "Named", "json_or_text", "pairs", "scalar_or_text"]
+__all__ = [
+    "JSON",
+    "JSON_OR_TEXT",
+    "Named",
+    "encodable",
+    "json_or_text",
+    "pairs",
+    "scalar_or_text",
+]
 
 
 def json_or_text(word: str) -> Any:
@@ -46,6 +54,19 @@ def pairs(words: Iterable[str], *, text: bool = False) -> dict[str, Any]:
             raise ValueError(f"{word!r} is not of the form key=value")
         found.setdefault(key, []).append(value if text else scalar_or_text(value))
     return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
+
+
+def encodable(value: Any) -> Any:
+    """*value* itself.
+
+    :raises ValueError: there is something in it that is no Unicode text, such as a byte of
+        another encoding.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise ValueError("this is not valid UTF-8") from None
+    return value
 
 
 class Named(click.Choice[str]):

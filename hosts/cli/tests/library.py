@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
+import click
 import spark_core_cli
 from pydantic import BaseModel, Field, SecretStr
 from spark_core_cli.installed import Installed
@@ -139,18 +140,16 @@ async def wait() -> AsyncIterator[Line]:
         yield Line(number=0, text="ready")
         await asyncio.Event().wait()
     finally:
-        await asyncio.sleep(0)
-        Path("cancelled").touch()
+        await asyncio.to_thread(Path("cancelled").touch)
 
 
 async def wait_plainly() -> Done:
     """Wait until it is cancelled, and give one result."""
     try:
-        print("ready", flush=True)
+        click.echo("ready")
         await asyncio.Event().wait()
     finally:
-        await asyncio.sleep(0)
-        Path("cancelled").touch()
+        await asyncio.to_thread(Path("cancelled").touch)
     return Done()
 
 
@@ -192,7 +191,7 @@ class LibrarySettings(Section):
     ratio: float = 0.5
     url: Annotated[str | None, Env("LIBRARY_URL")] = None
     token: SecretStr | None = None
-    rooms: list[str] = ["north", 'the "old" one']
+    rooms: tuple[str, ...] = ("north", 'the "old" one')
     kinds: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 

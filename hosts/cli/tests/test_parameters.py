@@ -98,7 +98,8 @@ def test_help_shows_descriptions_defaults_and_choices(spark):
         "[hybrid|dense]",
         "How to look.  [default: hybrid]",
         "[default: 10]",
-        "--cached / --no-cached",
+        "--cached / --no-cached  [default: cached]",
+        "May be repeated.",
         "KEY=VALUE",
         "The whole text is searched.",
     ):
@@ -110,7 +111,7 @@ def test_help_shows_descriptions_defaults_and_choices(spark):
 
 def test_a_field_cannot_take_a_command_s_own_option(spark, library):
     class Request(library.BaseModel):
-        json: bool = False  # type: ignore[assignment]
+        help: bool = False
 
     async def show(request: Request) -> library.Done: ...
 
@@ -118,4 +119,4 @@ def test_a_field_cannot_take_a_command_s_own_option(spark, library):
     plugins = [library.plugin("odd", operations=[Operation("show", show, Effect.READ)])]
     result = spark("show", plugins=plugins)
     assert result.exit_code == 1
-    assert "--json" in result.stderr
+    assert "--help" in result.stderr

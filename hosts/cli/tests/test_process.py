@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -28,16 +30,31 @@ def run(command, *words, cwd, **more):
 
 
 def on_terminal(command, *words, cwd, answer="", **streams):
-    """Run on a terminal; return all that was drawn on it, and the exit code."""
+    """Run on a terminal of its own and answer what it asks.
+
+    Returns all that was drawn on it, and the exit code.
+    """
     ours, theirs = pty.openpty()
     at = {"stdin": theirs, "stdout": theirs, "stderr": theirs, **streams}
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-    with subprocess.Popen([*command, *words], cwd=cwd, env=environ, **at) as process:
+    with subprocess.Popen(
+        [*command, *words], cwd=cwd, env=environ, preexec_fn=lambda: control(theirs), **at
+    ) as process:
         os.close(theirs)
-        os.write(ours, answer.encode())
-        drawn = b"".join(iter(lambda: read(ours), b"")).decode()
+        drawn = b""
+        while some := read(ours):
+            drawn += some
+            if drawn.endswith(b"[y/N]: "):
+                os.write(ours, answer.encode())
     os.close(ours)
-    return drawn, process.returncode
+    return drawn.decode(), process.returncode
+
+
+def control(terminal):
+    """Let *terminal* control this process, so that Ctrl-C on it is a signal."""
+    interruptible()
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def read(terminal):
@@ -79,6 +96,18 @@ def test_broken_toml_is_misuse_but_help_still_helps(tmp_path):
     result = run(REAL, "config", "check", cwd=tmp_path)
     assert result.returncode == 2
     assert "spark.toml is not valid TOML" in result.stdout
+
+
+def test_a_shell_completes_commands_and_options(tmp_path):
+    def complete(words):
+        asked = {"_SPARK_COMPLETE": "bash_complete", "COMP_WORDS": words}
+        environ = {**os.environ, **asked, "COMP_CWORD": str(words.count(" "))}
+        return run(LIBRARY, cwd=tmp_path, env=environ).stdout.split()
+
+    assert complete("spark sh") == ["plain,shelf"]
+    assert complete("spark shelf co") == ["plain,copy-books"]
+    assert complete("spark search --li") == ["plain,--limit"]
+    assert complete("spark search --mode d") == ["plain,dense"]
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
@@ -142,7 +171,7 @@ def test_a_terminal_gets_a_progress_bar_beside_the_result(tmp_path):
     assert "3/3 books" in drawn
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\x03", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\x03", 130), ("\x04", 130)])
 def test_a_terminal_is_asked_before_the_cluster_is_touched(tmp_path, answer, code):
     drawn, ended = on_terminal(LIBRARY, "shelf", "burn", cwd=tmp_path, answer=answer)
     assert "shelf.burn touches the cluster" in drawn

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import string
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +17,7 @@ from spark_core.errors import PluginError, SparkError
 from spark_core.settings import Source
 from spark_core.spark import compose
 
+from .headers import StandardHeaders
 from .lifetime import Lifetime
 from .problems import answer
 from .routes import Route, make_routes, resources
@@ -97,22 +96,3 @@ def _settings(spark: Spark) -> HttpSettings:
     """The settings of *spark*; the defaults where it was composed without this host."""
     found = spark.settings.models().get(HttpSettings)
     return found if isinstance(found, HttpSettings) else HttpSettings()
-
-
-class StandardHeaders:
-    """What every answer has: the request's id, and that nobody keeps or guesses at it."""
-
-    _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-    async def process_request(self, req: Request, resp: Response) -> None:
-        """Take the request's id from it, or make one."""
-        given = req.get_header("X-Request-Id") or ""
-        req.context.request_id = given if self._SANE.fullmatch(given) else uuid.uuid4().hex
-
-    async def process_response(
-        self, req: Request, resp: Response, resource: object, req_succeeded: bool
-    ) -> None:
-        """Set the headers."""
-        resp.set_header("X-Request-Id", req.context.request_id)
-        resp.set_header("Cache-Control", "no-store")
-        resp.set_header("X-Content-Type-Options", "nosniff")

@@ -28,6 +28,8 @@ from spark_core.errors import (
     Unavailable,
 )
 
+from .headers import request_id
+
 __all__ = ["PROBLEM_JSON", "STATUS", "answer", "describe", "headers_of", "log_failure"]
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -121,7 +123,7 @@ def log_failure(error: BaseException, req: Request) -> None:
     That is its text, which may quote the request, and the path, of which only the template
     is named.
     """
-    what = f"{req.method} {req.uri_template} (request {req.context.request_id})"
+    what = f"{req.method} {req.uri_template} (request {request_id(req)})"
     if isinstance(error, SparkError):
         if _status_of(error) >= 500:
             log.warning("%s: %s", what, error.code)

@@ -115,19 +115,27 @@ async def _body_fields(req: Request, max_body: int) -> dict[str, Any]:
 
 
 def _parsed(body: bytes) -> Any:
-    """What *body* says. Errors tell the place, and never repeat what stands there."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        detail = f"the body is not UTF-8 at byte {error.start}"
-    except json.JSONDecodeError as error:
+        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        if b"\\u" in body:  # only escapes can make a text that is none
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except (ValueError, RecursionError) as error:
+        raise falcon.HTTPError(400, description=_what_is_wrong(error)) from None
+
+
+def _what_is_wrong(error: ValueError | RecursionError) -> str:
+    """Where the body is wrong, and how; never what stands there."""
+    if isinstance(error, json.JSONDecodeError):
         reason = error.msg.partition(":")[0]
-        detail = f"the body is not JSON at line {error.lineno}, column {error.colno}: {reason}"
-    except RecursionError:
-        detail = "the body is nested too deeply"
-    except ValueError:
-        detail = "the body has a number that is not JSON, or far too long"
-    raise falcon.HTTPError(400, description=detail)
+        return f"the body is not JSON at line {error.lineno}, column {error.colno}: {reason}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"the body is not UTF-8 at byte {error.start}"
+    if isinstance(error, UnicodeEncodeError):
+        return "the body has half of a surrogate pair, which is no character"
+    if isinstance(error, RecursionError):
+        return "the body is nested too deeply"
+    return "the body has a number that is not JSON, or far too long"
 
 
 def _refuse_constant(name: str) -> Never:

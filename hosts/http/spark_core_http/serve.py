@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -71,8 +72,11 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise click.ClickException(f"cannot listen at {host} port {port}: {reason}") from error
+        reason = (error.strerror or type(error).__name__).partition(" (")[0]
+        hint = "; --port takes another" if error.errno == errno.EADDRINUSE else ""
+        raise click.ClickException(
+            f"cannot listen at {host} port {port}: {reason}{hint}"
+        ) from error
 
 
 def _url(listener: socket.socket) -> str:

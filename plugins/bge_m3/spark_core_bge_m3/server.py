@@ -30,7 +30,7 @@ class Server:
     def __init__(
         self, client: httpx.AsyncClient, settings: BgeM3Settings, retries: Retries
     ) -> None:
-        self.url = shown(client.base_url)
+        self.url = shown(client.base_url).rstrip("/")
         self._client = client
         self._retries = retries
         self._batch = settings.batch

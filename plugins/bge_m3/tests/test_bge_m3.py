@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -129,6 +130,17 @@ async def test_a_wrong_url_is_a_wrong_setting(
         open_client(url)
 
 
+async def test_a_wrong_url_does_not_tell_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip in the scheme must not put the credentials into an error."""
+    url = "htp://ada:hunter2@spark.lan"
+    with pytest.raises(SettingsError, match=r"spark\.lan") as caught:
+        async with spark_in(tmp_path, monkeypatch, SPARK_CONTROL_URL=url):
+            pass
+    assert "hunter2" not in str(caught.value)
+
+
 # ---------------------------------------------------------------------------------- batches
 
 
@@ -157,6 +169,14 @@ async def test_the_key_is_sent(server: Any) -> None:
         await reranker.rerank("q", ["a"])
     assert server.requests[0].headers["authorization"] == "Bearer k-123"
     assert server.requests[0].path == "/gpu/v1/rerank"
+
+
+async def test_a_wrong_answers_url_is_shown(opened: Any, server: Any) -> None:
+    """The error names the address that was asked, to be tried by hand."""
+    server.plan = [server.Reply(body=b"[]")]
+    async with opened(url=server.url + "/gpu/") as ours:
+        with pytest.raises(BackendError, match=re.escape(f"{server.url}/gpu/v1/rerank answered")):
+            await BgeM3Reranker(ours, "m").rerank("q", ["a"])
 
 
 async def test_batches_run_side_by_side_within_bounds(opened: Any, server: Any) -> None:
@@ -220,6 +240,7 @@ async def test_a_busy_server_is_asked_again(
         ("Mon, 05 Jan 2026 11:00:00 GMT", 0.375),
         ("soon", 0.375),
         ("-5", 0.375),
+        ("Jan 30 99999999999 12:00:09", 0.375),
     ],
 )
 async def test_retry_after_is_heeded(
@@ -231,15 +252,16 @@ async def test_retry_after_is_heeded(
     assert pauses == [waited]
 
 
+@pytest.mark.parametrize(("asked", "told"), [("40", 40), ("9" * 500, 3600)])
 async def test_a_server_that_stays_busy_is_unavailable(
-    embedder: BgeM3Embedder, server: Any, pauses: Pauses
+    embedder: BgeM3Embedder, server: Any, pauses: Pauses, asked: str, told: int
 ) -> None:
-    """After the last try the error says where, and when to come back."""
-    server.plan = [server.Reply(503, headers={"Retry-After": "40"})] * 4
+    """After the last try the error says where, and when to come back, within reason."""
+    server.plan = [server.Reply(503, headers={"Retry-After": asked})] * 4
     with pytest.raises(Unavailable, match=r"/v1/embeddings is busy \(status 503\)") as caught:
         await embedder.embed([SECRET])
     assert len(pauses) == 3
-    assert caught.value.retry_after >= 40
+    assert told <= caught.value.retry_after <= told + 5
     assert "Ada" not in str(caught.value)
 
 

@@ -9,9 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol, TypedDict, cast
 
-from spark_core.errors import InvalidRequest
+from spark_core.errors import Conflict, InvalidRequest
 
-__all__ = ["Build", "Engine", "Found", "Row", "Search", "build_of", "check_dimension"]
+__all__ = [
+    "Build",
+    "Engine",
+    "Found",
+    "Row",
+    "Search",
+    "build_of",
+    "check_dimension",
+    "check_query",
+]
 
 Filter = dict[str, Any] | None
 
@@ -38,6 +47,7 @@ class Search(TypedDict):
     """A query: ``dense`` as in :data:`Row`; a leg that is ``None`` is not asked."""
 
     dense: bytes | None
+    embedder: str | None
     text: str | None
     limit: int
     filter: Filter
@@ -104,5 +114,15 @@ def check_dimension(build: Build, vectors: Iterable[bytes | None]) -> None:
             raise InvalidRequest(
                 f"the collection holds vectors of {build['dimension']} numbers, "
                 f"this one has {len(vector) // 4}",
-                hint="it was built with another embedder; rebuild it",
+                hint=f"it was built with {build['embedder']}",
             )
+
+
+def check_query(build: Build, search: Search) -> None:
+    """Fail unless the query's vector is from the space of the collection's."""
+    check_dimension(build, [search["dense"]])
+    if search["embedder"] not in (None, build["embedder"]):
+        raise Conflict(
+            f"the collection was built with {build['embedder']}, not with {search['embedder']}",
+            hint="choose that embedder, or build the collection anew",
+        )

@@ -28,7 +28,17 @@ from spark_core.errors import (
     Unavailable,
 )
 
-from .engine import Build, Engine, Filter, Found, Row, Search, build_of, check_dimension
+from .engine import (
+    Build,
+    Engine,
+    Filter,
+    Found,
+    Row,
+    Search,
+    build_of,
+    check_dimension,
+    check_query,
+)
 from .filters import build_filter
 from .fusion import Leg, fuse, prefetch_for, shown
 from .settings import QdrantSettings
@@ -212,7 +222,7 @@ class ServerEngine:
         """Ask both legs for ids in one request, then for the payloads of those that are shown."""
         behind = await self._behind(name)
         build = await self._build(behind)
-        check_dimension(build, [search["dense"]])
+        check_query(build, search)
         dense, sparse = await self._legs(behind, search, build["language"])
         ranked = fuse(dense, sparse)
         found: list[Found] = []

@@ -131,6 +131,7 @@ class QdrantCollection:
         """See :meth:`spark_core.contracts.vectors.Collection.search`."""
         search = Search(
             dense=_leg(query.mode, Mode.SPARSE, "vector", query.vector, _float32),
+            embedder=query.embedder,
             text=_leg(query.mode, Mode.DENSE, "text", query.text, str),
             limit=query.limit,
             filter=_plain(query.filter),

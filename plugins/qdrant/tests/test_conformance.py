@@ -24,6 +24,7 @@ class TestEmbedded(VectorStoreConformance):
             yield QdrantStore(engine)
 
 
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 class TestServer(VectorStoreConformance):
     """The server's client, over its own local mode."""
 

@@ -14,7 +14,7 @@ import qdrant_edge as edge
 
 from spark_core.errors import Conflict, InvalidRequest, SparkError, StorageFull
 
-from ..engine import Build, Filter, Found, Row, Search, check_dimension
+from ..engine import Build, Filter, Found, Row, Search, check_dimension, check_query
 from ..filters import build_filter
 from ..fusion import Leg, Ranked, fuse, prefetch_for, shown
 from ..sparse import encode_document, encode_query
@@ -125,7 +125,7 @@ class EdgeEngine:
         """Ask each leg for ids alone; read the payloads of those that are shown."""
         shard = self._shard(name)
         build = self._catalog[name]
-        check_dimension(build, [search["dense"]])
+        check_query(build, search)
         ranked = fuse(*_legs(shard, search, build["language"]))
         return _collect(shard, ranked, search["limit"], search["group_by"])
 

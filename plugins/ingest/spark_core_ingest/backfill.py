@@ -1,0 +1,225 @@
+"""The operations that fill the index and tell how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from spark_core import Caller, Progress
+from spark_core.contracts.embedding import Embedder
+from spark_core.contracts.records import RecordSource
+from spark_core.contracts.vectors import CollectionInfo, CollectionSpec, VectorStore
+from spark_core.errors import Conflict, NotFound, SparkError
+from spark_core.state import Leases
+
+from .indexing import Indexing, Tally, average_length
+from .ledger import Ledger
+from .settings import IngestSettings
+
+__all__ = ["BackfillReport", "BackfillRequest", "IngestStatus", "backfill", "status"]
+
+
+class BackfillRequest(BaseModel):
+    """How to fill the index."""
+
+    recreate: bool = Field(
+        default=False,
+        description="Build a new index beside the old one, and switch when it is whole.",
+    )
+
+
+class BackfillReport(BaseModel):
+    """What a backfill did, in records unless it says otherwise."""
+
+    collection: str
+    records: dict[str, int] = Field(description="Read from the source, by kind.")
+    indexed: int = Field(description="New or changed, and embedded.")
+    unchanged: int
+    removed: int = Field(description="In the index before, not in the source now.")
+    empty: int = Field(description="Without any text; they cannot be found.")
+    repeated_ids: int = Field(description="Rows whose id another row has; each is kept.")
+    pieces: int = Field(description="Pieces of text that were embedded.")
+    points: int = Field(description="Pieces of text in the index now.")
+    seconds: float
+
+
+async def backfill(
+    request: BackfillRequest,
+    settings: IngestSettings,
+    source: RecordSource,
+    embedder: Embedder,
+    store: VectorStore,
+    ledger: Ledger,
+    leases: Leases,
+    progress: Progress,
+    caller: Caller,
+) -> BackfillReport:
+    """Index what is new or has changed in the CRM, and remove what is gone.
+
+    Can be stopped at any moment: the next run goes on where this one was. With `recreate`
+    searches are answered from the old index until the new one is whole.
+    """
+    started = time.perf_counter()
+    name = settings.collection
+    async with leases.hold(f"ingest:{name}", holder=f"a backfill by {caller.name}"):
+        await source.counts()  # a source that cannot be read is told before anything is made
+        target = await _target(request, name, source, embedder, store, ledger, settings, progress)
+        run = Indexing(
+            source=source,
+            embedder=embedder,
+            collection=store.collection(target.name),
+            ledger=ledger,
+            generation=target.generation,
+            size=settings.chunk_characters,
+            in_flight=settings.in_flight,
+            progress=progress,
+        )
+        tally = await _run(run)
+        if target.name != name:
+            await _switch(name, target.name, store, ledger)
+        points = await store.collection(name).count()
+    return _report(name, tally, points, time.perf_counter() - started)
+
+
+async def _run(run: Indexing) -> Tally:
+    """Run; what fails is told as what it is, not as a group of what failed with it."""
+    try:
+        return await run.run()
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+
+
+async def _target(
+    request: BackfillRequest,
+    name: str,
+    source: RecordSource,
+    embedder: Embedder,
+    store: VectorStore,
+    ledger: Ledger,
+    settings: IngestSettings,
+    progress: Progress,
+) -> CollectionInfo:
+    """The collection to fill: the one that is searched, or the one that will replace it.
+
+    A build that was begun and not finished is gone on with, if it is for the same embedder.
+    """
+    target = f"{name}__building" if request.recreate else name
+    found = await _find(store, target)
+    dimension = await embedder.dimension()
+    fits = found is not None and _fits(found, embedder.model, dimension)
+    if found is not None and found.points and not fits and not request.recreate:
+        raise Conflict(
+            f"collection {name} was built with {found.spec.embedder} "
+            f"({found.spec.dimension} numbers), not with {embedder.model} ({dimension})",
+            hint="build it anew: spark ingest backfill --recreate",
+        )
+    if found is not None and found.points and fits:
+        return found
+    if found is not None:
+        await store.drop(target)
+        await ledger.clear(found.generation)
+    length = await average_length(source, store, settings.chunk_characters, progress)
+    metadata = {column for kind in settings.kinds.values() for column in kind.metadata}
+    spec = CollectionSpec(
+        dimension=dimension,
+        embedder=embedder.model,
+        average_length=length,
+        indexed=("kind", "record_id", *(f"metadata.{column}" for column in sorted(metadata))),
+    )
+    return await store.create(target, spec)
+
+
+def _fits(info: CollectionInfo, model: str, dimension: int) -> bool:
+    return (info.spec.embedder, info.spec.dimension) == (model, dimension)
+
+
+async def _find(store: VectorStore, name: str) -> CollectionInfo | None:
+    try:
+        return await store.collection(name).describe()
+    except NotFound:
+        return None
+
+
+async def _switch(name: str, built: str, store: VectorStore, ledger: Ledger) -> None:
+    """Let the searched collection be the one that was built."""
+    old = await _find(store, name)
+    await store.replace(name, by=built)
+    if old:
+        await ledger.clear(old.generation)
+
+
+def _report(name: str, tally: Tally, points: int, seconds: float) -> BackfillReport:
+    return BackfillReport(
+        collection=name,
+        records=dict(tally.seen),
+        indexed=tally.indexed,
+        unchanged=tally.unchanged,
+        removed=tally.removed,
+        empty=tally.empty,
+        repeated_ids=tally.repeated_ids,
+        pieces=tally.pieces,
+        points=points,
+        seconds=round(seconds, 3),
+    )
+
+
+class KindStatus(BaseModel):
+    """How one kind of record stands."""
+
+    source: int | None = Field(description="Rows in the source; unknown if it cannot be read.")
+    indexed: int = Field(description="Records in the index, those without text included.")
+
+
+class IngestStatus(BaseModel):
+    """How the index stands against its source."""
+
+    collection: str
+    points: int = 0
+    built_at: datetime | None = None
+    generation: str | None = None
+    embedder: str | None = None
+    average_length: float | None = None
+    kinds: dict[str, KindStatus] = {}
+    running: str | None = Field(default=None, description="Who is indexing right now.")
+    problem: str | None = Field(default=None, description="Why the source cannot be compared.")
+
+
+async def status(
+    settings: IngestSettings,
+    source: RecordSource,
+    store: VectorStore,
+    ledger: Ledger,
+    leases: Leases,
+) -> IngestStatus:
+    """Tell how the index stands: what it holds of each kind, and what the source has."""
+    name = settings.collection
+    info, (counts, problem) = await asyncio.gather(_find(store, name), _counted(source))
+    running = await leases.current(f"ingest:{name}")
+    indexed = await ledger.counts(info.generation) if info else {}
+    return IngestStatus(
+        collection=name,
+        points=info.points if info else 0,
+        built_at=info.created_at if info else None,
+        generation=info.generation if info else None,
+        embedder=info.spec.embedder if info else None,
+        average_length=round(info.spec.average_length, 2) if info else None,
+        kinds={
+            kind: KindStatus(source=counts.get(kind), indexed=indexed.get(kind, 0))
+            for kind in sorted({*counts, *indexed})
+        },
+        running=running.holder if running else None,
+        problem=problem,
+    )
+
+
+async def _counted(source: RecordSource) -> tuple[dict[str, int], str | None]:
+    try:
+        return dict(await source.counts()), None
+    except SparkError as error:
+        return {}, str(error)

@@ -1,0 +1,263 @@
+"""Brings a collection in line with a record source: embeds what is new or has changed,
+deletes what is gone, leaves the rest alone.
+
+Reading, embedding and storing overlap: some requests are always with the embedder, so the
+slowest of the three sets the pace. Memory is bounded by what is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from spark_core import Progress
+from spark_core.contracts.embedding import Embedder, Vector
+from spark_core.contracts.records import Record, RecordSource
+from spark_core.contracts.vectors import Collection, Point, VectorStore
+
+from .chunking import chunks
+from .ledger import Entry, Ledger
+
+__all__ = ["Indexing", "Tally", "average_length"]
+
+#: Pieces that go to the embedder together.
+GROUP = 64
+
+#: Points after which what is done is written down for good.
+CHECKPOINT = 2000
+
+NAMESPACE = uuid.UUID("6f1f4a1e-7f0e-5d0c-9d3b-0c8a1c2b7e55")
+
+
+@dataclass
+class Tally:
+    """What a run did, counted in records (and pieces, where it says so)."""
+
+    seen: Counter[str] = field(default_factory=Counter)
+    indexed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    empty: int = 0
+    repeated_ids: int = 0
+    pieces: int = 0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A record to be indexed, and what is in the index of it."""
+
+    record: Record
+    hash: bytes
+    pieces: list[str]
+    former: Entry | None
+
+
+@dataclass
+class Indexing:
+    """One run into one collection. ``size`` is the length of a piece in characters."""
+
+    source: RecordSource
+    embedder: Embedder
+    collection: Collection
+    ledger: Ledger
+    generation: str
+    size: int
+    in_flight: int
+    progress: Progress
+    tally: Tally = field(default_factory=Tally)
+    total: int = 0
+    stored: int = 0
+
+    async def run(self) -> Tally:
+        """Read everything once. Can be stopped at any moment and run again."""
+        totals = await self.source.counts()
+        self.total = sum(totals.values())
+        last = await self.ledger.last_row(self.generation)
+        seen = bytearray(last + 1)
+        waiting: deque[asyncio.Task[list[tuple[_Work, Sequence[Vector]]]]] = deque()
+        done: list[_Work] = []
+        async with asyncio.TaskGroup() as tasks:
+            async with aclosing(self._groups(totals, seen)) as groups:
+                async for group in groups:
+                    waiting.append(tasks.create_task(self._embed(group)))
+                    if len(waiting) > self.in_flight:
+                        done = await self._store(await waiting.popleft(), done)
+            while waiting:
+                done = await self._store(await waiting.popleft(), done)
+        await self._checkpoint(done)
+        await self._remove_unseen(seen, last)
+        await self.collection.flush()
+        return self.tally
+
+    # ------------------------------------------------------------------------- reading
+
+    async def _groups(
+        self, totals: Mapping[str, int], seen: bytearray
+    ) -> AsyncGenerator[list[_Work], None]:
+        """Work in groups of about :data:`GROUP` pieces, marking in *seen* what is still there."""
+        group: list[_Work] = []
+        pieces = 0
+        for kind in totals:
+            async for records in self.source.records(kind):
+                for work in await self._changed(kind, records, seen):
+                    group.append(work)
+                    pieces += len(work.pieces)
+                    if pieces >= GROUP:
+                        yield group
+                        group, pieces = [], 0
+        if group:
+            yield group
+
+    async def _changed(self, kind: str, records: Sequence[Record], seen: bytearray) -> list[_Work]:
+        """Those of *records* that are new or differ from what is in the index."""
+        entries = await self.ledger.entries(self.generation, kind, records)
+        self.tally.seen[kind] += len(records)
+        self.tally.repeated_ids += sum(record.occurrence > 0 for record in records)
+        changed = await asyncio.to_thread(self._compare, records, entries, seen)
+        self._tell()
+        return changed
+
+    def _tell(self) -> None:
+        done = self.tally.unchanged + self.stored
+        self.progress.update("indexing", done=done, total=self.total, unit="records")
+
+    def _compare(
+        self,
+        records: Sequence[Record],
+        entries: Mapping[tuple[str, int], Entry],
+        seen: bytearray,
+    ) -> list[_Work]:
+        changed = []
+        for record in records:
+            entry = entries.get((record.id, record.occurrence))
+            if entry and entry.row < len(seen):
+                seen[entry.row] = 1
+            hash = _hash(record, self.size)
+            if entry and entry.hash == hash:
+                self.tally.unchanged += 1
+            else:
+                pieces = list(chunks(record.text, self.size))
+                self.tally.empty += not pieces
+                changed.append(_Work(record, hash, pieces, entry))
+        return changed
+
+    # --------------------------------------------------------------- embedding, storing
+
+    async def _embed(self, group: list[_Work]) -> list[tuple[_Work, Sequence[Vector]]]:
+        texts = [_embedded_text(work.record, piece) for work in group for piece in work.pieces]
+        vectors = iter(await self.embedder.embed(texts) if texts else ())
+        return [(work, [next(vectors) for _ in work.pieces]) for work in group]
+
+    async def _store(
+        self, embedded: list[tuple[_Work, Sequence[Vector]]], done: list[_Work]
+    ) -> list[_Work]:
+        """Store a group; return what is stored but not yet written down."""
+        points = [point for work, vectors in embedded for point in _points(work, vectors)]
+        await self.collection.upsert(points)
+        surplus = [id for work, _ in embedded for id in _surplus(work)]
+        await self.collection.delete(ids=surplus)
+        self.stored += len(embedded)
+        self._tell()
+        done = [*done, *(work for work, _ in embedded)]
+        if sum(len(work.pieces) for work in done) < CHECKPOINT:
+            return done
+        await self._checkpoint(done)
+        return []
+
+    async def _checkpoint(self, done: Sequence[_Work]) -> None:
+        """Write down what is done: first make it durable."""
+        if not done:
+            return
+        await self.collection.flush()
+        entries = [(work.record, work.hash, len(work.pieces)) for work in done]
+        await self.ledger.put(self.generation, entries)
+        self.tally.indexed += sum(bool(work.pieces) for work in done)
+        self.tally.pieces += sum(len(work.pieces) for work in done)
+
+    async def _remove_unseen(self, seen: bytearray, until: int) -> None:
+        """Delete the records that were in the index before this run and not in the source now."""
+        after = 0
+        while entries := await self.ledger.page(self.generation, after, until):
+            after = entries[-1].row
+            gone = [entry for entry in entries if not seen[entry.row]]
+            ids = [
+                _point_id(entry.kind, *entry.key, piece)
+                for entry in gone
+                for piece in range(entry.chunks)
+            ]
+            await self.collection.delete(ids=ids)
+            await self.collection.flush()
+            if gone:
+                await self.ledger.remove(gone)
+            self.tally.removed += len(gone)
+
+
+async def average_length(
+    source: RecordSource, store: VectorStore, size: int, progress: Progress
+) -> float:
+    """The mean length of all pieces in the store's tokens: BM25 wants it before the first one."""
+    totals = await source.counts()
+    done = tokens = pieces = 0
+    for kind in totals:
+        async for records in source.records(kind):
+            lengths = await asyncio.to_thread(_lengths, records, store, size)
+            tokens, pieces, done = tokens + sum(lengths), pieces + len(lengths), done + len(records)
+            progress.update("measuring", done=done, total=sum(totals.values()), unit="records")
+    return max(1.0, tokens / pieces) if pieces else 1.0
+
+
+def _lengths(records: Sequence[Record], store: VectorStore, size: int) -> Sequence[int]:
+    return store.lengths([piece for record in records for piece in chunks(record.text, size)])
+
+
+def _hash(record: Record, size: int) -> bytes:
+    """Of all that the index holds of *record*, and of how it is cut."""
+    content = [size, record.title, record.text, dict(record.metadata)]
+    encoded = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return hashlib.blake2b(encoded.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _embedded_text(record: Record, piece: str) -> str:
+    """What the embedder sees: a later piece of a long text says what it belongs to."""
+    if record.title and not piece.startswith(record.title):
+        return f"{record.title}\n{piece}"
+    return piece
+
+
+def _point_id(kind: str, id: str, occurrence: int, piece: int) -> str:
+    return str(uuid.uuid5(NAMESPACE, json.dumps([kind, id, occurrence, piece])))
+
+
+def _points(work: _Work, vectors: Sequence[Vector]) -> list[Point]:
+    record = work.record
+    return [
+        Point(
+            id=_point_id(record.kind, record.id, record.occurrence, number),
+            vector=vector,
+            text=piece,
+            payload={
+                "kind": record.kind,
+                "record_id": record.id,
+                "record": json.dumps([record.kind, record.id]),
+                "title": record.title,
+                "piece": number,
+                "metadata": dict(record.metadata),
+            },
+        )
+        for number, (piece, vector) in enumerate(zip(work.pieces, vectors, strict=True))
+    ]
+
+
+def _surplus(work: _Work) -> list[str]:
+    """The points of pieces that the record no longer has."""
+    record, former = work.record, work.former.chunks if work.former else 0
+    return [
+        _point_id(record.kind, record.id, record.occurrence, number)
+        for number in range(len(work.pieces), former)
+    ]

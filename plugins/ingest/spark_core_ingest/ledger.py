@@ -1,0 +1,144 @@
+"""What has been indexed: of every record its content's hash and how many pieces it has.
+
+Written after the points are durable, never before: a run that is killed between the two does
+some work again, and loses nothing. Rows belong to one build (generation) of a collection, so
+an index that was deleted or rebuilt elsewhere is never taken for done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spark_core.contracts.records import Record
+from spark_core.state import State
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, TableClause
+
+__all__ = ["Entry", "Key", "Ledger", "open_ledger"]
+
+#: A record within one kind: its id, and which of the rows of that id it is.
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record that has been indexed."""
+
+    row: int
+    kind: str
+    key: Key
+    hash: bytes
+    chunks: int
+
+
+@asynccontextmanager
+async def open_ledger(state: State) -> AsyncIterator[Ledger]:
+    """The ledger in the state."""
+    yield Ledger(state)
+
+
+class Ledger:
+    """Reads and writes what has been indexed."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def last_row(self, generation: str) -> int:
+        """The newest row of *generation*; what is written later has higher ones."""
+        import sqlalchemy as sa
+
+        table = _table()
+        query = sa.select(sa.func.max(table.c.id)).where(table.c.generation == generation)
+        return await self._state.read(lambda c: c.execute(query).scalar()) or 0
+
+    async def entries(
+        self, generation: str, kind: str, records: Sequence[Record]
+    ) -> Mapping[Key, Entry]:
+        """Those of *records* that have been indexed."""
+        table = _table()
+        query = table.select().where(
+            table.c.generation == generation,
+            table.c.kind == kind,
+            table.c.record_id.in_([record.id for record in records]),
+        )
+        rows = await self._state.read(lambda c: c.execute(query).all())
+        return {(row.record_id, row.occurrence): _entry(row) for row in rows}
+
+    async def page(self, generation: str, after: int, until: int) -> Sequence[Entry]:
+        """The entries of the next rows behind *after*, none beyond *until*."""
+        table = _table()
+        query = (
+            table.select()
+            .where(table.c.generation == generation, table.c.id > after, table.c.id <= until)
+            .order_by(table.c.id)
+            .limit(10_000)
+        )
+        return [_entry(row) for row in await self._state.read(lambda c: c.execute(query).all())]
+
+    async def put(self, generation: str, done: Sequence[tuple[Record, bytes, int]]) -> None:
+        """Note that records are indexed, each with its hash and number of pieces."""
+        rows = [
+            {
+                "generation": generation,
+                "kind": record.kind,
+                "record_id": record.id,
+                "occurrence": record.occurrence,
+                "hash": hash,
+                "chunks": chunks,
+            }
+            for record, hash, chunks in done
+        ]
+        if rows:
+            await self._state.write(lambda c: c.execute(_upsert(), rows))
+
+    async def remove(self, entries: Sequence[Entry]) -> None:
+        """Forget records."""
+        table = _table()
+        statement = table.delete().where(table.c.id.in_([entry.row for entry in entries]))
+        await self._state.write(lambda c: c.execute(statement))
+
+    async def clear(self, generation: str) -> None:
+        """Forget a whole build."""
+        table = _table()
+        statement = table.delete().where(table.c.generation == generation)
+        await self._state.write(lambda c: c.execute(statement))
+
+    async def counts(self, generation: str) -> Mapping[str, int]:
+        """How many records of each kind have been indexed."""
+        import sqlalchemy as sa
+
+        table = _table()
+
+        def transaction(connection: Connection) -> dict[str, int]:
+            query = sa.select(table.c.kind, sa.func.count().label("records")).group_by(table.c.kind)
+            rows = connection.execute(query.where(table.c.generation == generation))
+            return {row.kind: row.records for row in rows}
+
+        return await self._state.read(transaction)
+
+
+def _table() -> TableClause:
+    import sqlalchemy as sa
+
+    names = ("id", "generation", "kind", "record_id", "occurrence", "hash", "chunks")
+    return sa.table("ingest_records", *(sa.column(name) for name in names))
+
+
+def _upsert() -> Any:
+    import sqlalchemy as sa
+
+    return sa.text(
+        "INSERT INTO ingest_records (generation, kind, record_id, occurrence, hash, chunks) "
+        "VALUES (:generation, :kind, :record_id, :occurrence, :hash, :chunks) "
+        "ON CONFLICT (generation, kind, record_id, occurrence) "
+        "DO UPDATE SET hash = excluded.hash, chunks = excluded.chunks"
+    )
+
+
+def _entry(row: Any) -> Entry:
+    key = (row.record_id, row.occurrence)
+    return Entry(row.id, row.kind, key, bytes(row.hash), row.chunks)

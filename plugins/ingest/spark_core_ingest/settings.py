@@ -1,0 +1,85 @@
+"""``[plugins.ingest]``: which database, and how its tables become records."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from spark_core import ConfigPath, Env, Section
+from spark_core.contracts.vectors import CollectionName
+
+__all__ = ["IngestSettings", "KindSettings", "MatchSettings"]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+#: One column or a list of columns.
+Columns = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class MatchSettings(Section):
+    """``[plugins.ingest.kinds.<kind>.match]``: the columns that tell who somebody is."""
+
+    name: Columns = []
+    given_name: Columns = []
+    family_name: Columns = []
+    email: Columns = []
+    phone: Columns = []
+    address: Columns = []
+    postcode: Columns = []
+    birth_date: Columns = []
+    organization: Columns = []
+    ids: Columns = []
+
+
+class KindSettings(Section):
+    """``[plugins.ingest.kinds.<kind>]``: one kind of record."""
+
+    table: str | None = Field(default=None, description="The table or view to read, or:")
+    query: str | None = Field(default=None, description="a SELECT to read instead.")
+    id: str = Field(description="The column that names a record.")
+    text: Columns = Field(description="The columns to search in, in reading order.")
+    title: str | None = Field(default=None, description="The column that is a hit's title.")
+    updated: str | None = Field(default=None, description="The column with the last change.")
+    metadata: Columns = Field(
+        default=[], description="Columns returned with hits and usable in filters."
+    )
+    match: MatchSettings | None = Field(default=None, description="For entity resolution.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("needs either a table or a query")
+        for name in self.metadata:
+            if "." in name or '"' in name:
+                raise ValueError(f"metadata {name!r}: rename it in a query, without dots")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that is read, each once, the id first."""
+        named = [self.id, self.title, self.updated, *self.text, *self.metadata]
+        return list(dict.fromkeys(name for name in named if name))
+
+
+class IngestSettings(Section):
+    """Which database is indexed, and how."""
+
+    database: Annotated[ConfigPath | None, Env("CRM_DB_PATH")] = Field(
+        default=None, description="The CRM's SQLite database. It is only ever read."
+    )
+    collection: CollectionName = Field(
+        default="crm_chunks", description="Where the index lies, and what is searched by default."
+    )
+    kinds: dict[str, KindSettings] = Field(
+        default={}, description="What to read: a table for each kind of record."
+    )
+    chunk_characters: int = Field(
+        default=2000, ge=200, description="Longer texts are indexed in pieces of this length."
+    )
+    in_flight: int = Field(
+        default=4, ge=1, le=64, description="How many embedding requests wait at the same time."
+    )
