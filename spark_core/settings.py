@@ -65,9 +65,20 @@ class Env:
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """A need: where everything durable lies by default."""
+    """A need: where everything durable lies by default. Nobody else may look into it."""
 
     path: Path
+
+    def made(self) -> Path:
+        """The directory, which exists from now on.
+
+        :raises SettingsError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise SettingsError(f"{self.path} cannot be made: {error.strerror}") from error
+        return self.path
 
 
 def _beside_config(path: Path, info: _ValidationInfo) -> Path:

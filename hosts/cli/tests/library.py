@@ -143,9 +143,10 @@ async def wait() -> AsyncIterator[Line]:
         await asyncio.to_thread(Path("cancelled").touch)
 
 
-async def wait_plainly() -> Done:
+async def wait_plainly(progress: Progress) -> Done:
     """Wait until it is cancelled, and give one result."""
     try:
+        progress.update("waiting")
         click.echo("ready")
         await asyncio.Event().wait()
     finally:

@@ -29,7 +29,7 @@ def run(command, *words, cwd, **more):
     )
 
 
-def on_terminal(command, *words, cwd, answer="", **streams):
+def on_terminal(command, *words, cwd, prompt="[y/N]: ", answer="", **streams):
     """Run on a terminal of its own and answer what it asks.
 
     Returns all that was drawn on it, and the exit code.
@@ -44,8 +44,9 @@ def on_terminal(command, *words, cwd, answer="", **streams):
         drawn = b""
         while some := read(ours):
             drawn += some
-            if drawn.endswith(b"[y/N]: "):
+            if prompt and prompt.encode() in drawn:
                 os.write(ours, answer.encode())
+                prompt = ""
     os.close(ours)
     return drawn.decode(), process.returncode
 
@@ -177,3 +178,13 @@ def test_a_terminal_is_asked_before_the_cluster_is_touched(tmp_path, answer, cod
     assert "shelf.burn touches the cluster" in drawn
     assert ended == code
     assert ("done: true" in drawn) == (code == 0)
+
+
+def test_ctrl_c_ends_the_bar_too(tmp_path):
+    """The cursor, which a bar hides, is shown again."""
+    more = {"prompt": "waiting", "answer": "\x03"}
+    drawn, code = on_terminal(LIBRARY, "wait-plainly", cwd=tmp_path, **more)
+    assert code == 130
+    assert (tmp_path / "cancelled").exists()
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
+    assert drawn.rstrip().endswith("interrupted")

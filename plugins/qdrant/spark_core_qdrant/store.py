@@ -48,7 +48,7 @@ def _open_engine(
         return open_server(settings)
     from .embedded import open_embedded
 
-    return open_embedded(settings.directory or data.path / "qdrant", settings.idle_s)
+    return open_embedded(settings.directory or data.made() / "qdrant", settings.idle_s)
 
 
 class QdrantStore:
