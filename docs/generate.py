@@ -23,9 +23,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from spark_core import builtin, errors, hookspecs
+from spark_core.declarations import SettingsSection
 from spark_core.operations import Operation
 from spark_core.plugins import Plugin, Plugins
-from spark_core.settings import CORE_SECTIONS, SettingsSection, variables
+from spark_core.settings import CORE_SECTIONS, variables
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -148,7 +149,7 @@ def _section(section: SettingsSection) -> Iterator[str]:
         cells = (_default(field), ", ".join(names[key]), markdown(field.description))
         yield _row(f"`{key}`", f"`{_type(field)}`", *cells)
     for key, model in _inner_models(section.model):
-        yield from ("", f"Each of `{key}`: {_about(model)}", "", *_fields(model))
+        yield from ("", f"In `{key}`: {_about(model)}", "", *_fields(model))
 
 
 def _type(field: FieldInfo) -> str:
@@ -216,7 +217,7 @@ def _operation(operation: Operation, distribution: str) -> Iterator[str]:
         yield from (*(() if number else (result, "")), f"`{model.__name__}`: {_about(model)}", "")
         yield from (*_fields(model), "")
         for key, inner in _inner_models(model):
-            yield from (f"Each of `{key}`: {_about(inner)}", "", *_fields(inner), "")
+            yield from (f"In `{key}`: {_about(inner)}", "", *_fields(inner), "")
 
 
 def _inner_models(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -49,12 +49,16 @@ class Provider(Generic[T_co]):
 
     Where settings choose none by name, the one that says it is ``configured`` is used (its
     address is set, for instance), else the ``embedded`` one, which works without settings.
+
+    ``preload`` is awaited with what was opened, once, by hosts that live long: it loads what
+    the first caller would otherwise wait for.
     """
 
     name: str
     open: Callable[..., AbstractAsyncContextManager[T_co]]
     configured: Callable[[Settings], bool] | None = None
     embedded: bool = False
+    preload: Callable[[Any], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import asyncio
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress, suppress
 from typing import Any, TypeVar
 
 from .contracts.embedding import Embedder
@@ -21,7 +21,7 @@ from .contracts.records import RecordSource
 from .contracts.reranking import Reranker
 from .contracts.vectors import VectorStore
 from .declarations import Provider
-from .errors import NotConfigured, PluginError, SettingsError
+from .errors import NotConfigured, PluginError, SettingsError, SparkError
 from .operations import needs_of
 from .plugins import Plugins
 from .settings import ProvidersSettings, Settings, nearest
@@ -70,6 +70,22 @@ class Resolver:
         """What fills *need*, opened if it was not yet."""
         value: T = await self._need(need, {})
         return value
+
+    async def preload(self) -> None:
+        """Open what settings mean for each contract, and load what is slow to load.
+
+        What cannot be opened now is left to its first caller, who is then told why.
+        """
+        for contract in CONTRACTS:
+            with suppress(SparkError):
+                provider = self._chosen(contract)
+                opened = await self.get(contract)
+                if provider.preload is not None:
+                    await provider.preload(opened)
+
+    def _chosen(self, contract: type) -> Provider[Any]:
+        setting, hook = CONTRACTS[contract]
+        return choose(setting, self._plugins.providers(hook), self._settings)
 
     def offers(self, need: Any) -> bool:
         """Whether anything installed could fill *need*."""
@@ -122,8 +138,7 @@ class Resolver:
         if need in self._openers:
             return self._openers[need]
         if need in CONTRACTS:
-            setting, hook = CONTRACTS[need]
-            return choose(setting, self._plugins.providers(hook), self._settings).open
+            return self._chosen(need).open
         raise PluginError(f"nothing installed offers {getattr(need, '__name__', need)}")
 
 

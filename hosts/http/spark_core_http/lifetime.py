@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -19,6 +20,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 #: How long to wait before the state is tried again, in seconds.
 PAUSE: Final = 5.0
 
+#: How long a worker's start waits for what is being loaded, in seconds.
+PRELOAD: Final = 20.0
+
+log = logging.getLogger(__name__)
+
 
 class Lifetime:
     """Falcon middleware that takes part in the server's start and stop."""
@@ -27,12 +33,14 @@ class Lifetime:
         self._spark = spark
         self._failure: Exception | None = None
         self._background: asyncio.Task[None] | None = None
+        self._preloading: asyncio.Task[None] | None = None
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Begin to take part in running the background services, if there are any.
+        """Load what is slow to load, and take part in running the background services.
 
         :raises SettingsError: the state's settings are wrong.
         """
+        await self._preload()
         if not self._spark.plugins.background_services():
             return
         try:
@@ -42,6 +50,13 @@ class Lifetime:
             self._failure = error
             raise
         self._background = asyncio.create_task(self._take_part(), name="background services")
+
+    async def _preload(self) -> None:
+        """Requests are let in when it is done, or has taken long enough to go on beside them."""
+        self._preloading = asyncio.create_task(self._spark.resolver.preload(), name="preload")
+        done, _ = await asyncio.wait([self._preloading], timeout=PRELOAD)
+        if done and (error := self._preloading.exception()):
+            log.error("preloading failed: %s", type(error).__name__)
 
     async def _take_part(self) -> None:
         while True:
@@ -55,9 +70,10 @@ class Lifetime:
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Give the background services up, and close what was opened."""
-        if self._background is not None:
-            self._background.cancel()
-            await asyncio.gather(self._background, return_exceptions=True)
+        tasks = [task for task in (self._background, self._preloading) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._spark.resolver.aclose()
 
     def plainly(self, send: Send) -> Send:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from spark_core import Provider, SettingsSection, hookimpl
 from spark_core.contracts.embedding import Embedder
 
-from .embedder import open_embedder
+from .embedder import FastembedEmbedder, open_embedder
 from .settings import FastembedSettings
 
 
@@ -20,4 +20,4 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 @hookimpl
 def spark_register_embedders() -> Iterable[Provider[Embedder]]:
     """The embedded default."""
-    return (Provider("fastembed", open_embedder, embedded=True),)
+    return (Provider("fastembed", open_embedder, embedded=True, preload=FastembedEmbedder.preload),)

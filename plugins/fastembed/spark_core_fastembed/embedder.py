@@ -53,6 +53,10 @@ class FastembedEmbedder:
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
         self._loaded = None
 
+    async def preload(self) -> None:
+        """Load the model, and run it once: the first run is slower than all others."""
+        await self.embed(["ready"])
+
     async def dimension(self) -> int:
         """Known without loading the model.
 

@@ -54,7 +54,7 @@ class Project:
 
 def installed() -> list[Project]:
     """Every distribution of this environment, each once, by name."""
-    found = {}
+    found: dict[str, Project] = {}
     for distribution in importlib.metadata.distributions():
         if name := _first(distribution.metadata, "Name"):
             found.setdefault(name.lower(), _project(name, distribution))
