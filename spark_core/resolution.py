@@ -13,7 +13,7 @@ import asyncio
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 from .contracts.embedding import Embedder
@@ -79,7 +79,7 @@ class Resolver:
         for contract in CONTRACTS:
             with suppress(SparkError):
                 provider = self._chosen(contract)
-                opened = await self.get(contract)
+                opened: Any = await self.get(contract)
                 if provider.preload is not None:
                     await provider.preload(opened)
 

@@ -30,7 +30,8 @@ def postgresql_server() -> Iterator[str]:
         import psycopg  # noqa: F401
     except ImportError:
         _leave_out("psycopg is not installed (spark-core[postgresql])")
-    folder = Path(tempfile.mkdtemp(prefix="spark-pg-"))
+    # Not below pytest's folder: a socket's path must be short, and another user must get there.
+    folder = Path(tempfile.mkdtemp(prefix="spark-pg-", dir="/tmp"))
     server = _Server(binaries[-1], folder)
     try:
         server.start()
@@ -68,9 +69,7 @@ class _Server:
         command = [str(self._binaries / program), "-D", str(self._data), *arguments]
         log = self._data.parent / "log"
         with log.open("ab") as out:
-            done = subprocess.run(
-                command, user=self._user, extra_groups=None, cwd="/", stdout=out, stderr=out
-            )
+            done = subprocess.run(command, user=self._user, cwd="/", stdout=out, stderr=out)
         assert done.returncode == 0, log.read_text()
 
 

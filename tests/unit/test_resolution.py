@@ -446,3 +446,34 @@ async def test_a_circle_is_an_error_under_concurrency(spark_open: SparkOpener) -
             *(spark.resolver.get(need) for need in (Root, Trunk, Crown)), return_exceptions=True
         )
     assert [type(result) for result in results] == [PluginError] * 3
+
+
+# ------------------------------------------------------------------------------------- preloading
+
+
+async def test_preloading_loads_what_is_chosen(spark_open: SparkOpener) -> None:
+    """The chosen provider is opened once and loaded; one that cannot be is left to its caller."""
+    loaded: list[FakeEmbedder] = []
+
+    @asynccontextmanager
+    async def embedder() -> AsyncIterator[FakeEmbedder]:
+        yield FakeEmbedder()
+
+    @asynccontextmanager
+    async def reranker() -> AsyncIterator[Any]:
+        raise Unavailable("away")
+        yield
+
+    async def load(opened: FakeEmbedder) -> None:
+        loaded.append(opened)
+
+    backends = plugin(
+        "backends",
+        spark_register_embedders=lambda: [Provider("fake", embedder, preload=load)],
+        spark_register_rerankers=lambda: [Provider("down", reranker, preload=load)],
+    )
+    async with spark_open(backends) as spark:
+        await spark.resolver.preload()
+        assert loaded == [await spark.resolver.get(Embedder)]  # type: ignore[type-abstract]
+        with pytest.raises(Unavailable, match="away"):
+            await spark.resolver.get(Reranker)  # type: ignore[type-abstract]

@@ -279,7 +279,7 @@ def test_a_signal_stops_it_cleanly_and_the_log_holds_nothing_private(
     with httpx.Client(base_url=server.url) as client:
         assert client.post("/api/fail?x=private", json=secret).status_code == 422
         assert client.post("/api/fail", json=secret).status_code == 500
-        assert client.post("/api/fail", content=b"private").status_code == 415
+        assert client.post("/api/fail", content=b"private").status_code == 400
     code, log = server.stop(number)
     assert code == 0
     assert server.told.next() == "given up"
