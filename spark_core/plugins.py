@@ -86,7 +86,7 @@ class Plugins:
         """
         entry_points = _unique(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
         off = frozenset(disabled)
-        return cls([_core(), *(_load(point, point.name not in off) for point in entry_points)])
+        return cls(_load(point, point.name not in off) for point in entry_points)
 
     def _register(self, plugin: Plugin) -> None:
         try:
@@ -233,13 +233,6 @@ def _by_name(plugins: Iterable[Plugin]) -> list[Plugin]:
         if (first := by_name.setdefault(plugin.name, plugin)) is not plugin:
             raise _clash(f"plugin {plugin.name!r}", first, plugin)
     return list(by_name.values())
-
-
-def _core() -> Plugin:
-    """Core's own offers, through the same door as everybody's."""
-    from . import builtin  # it lists plugins, so it imports this module
-
-    return Plugin("core", "spark-core", importlib.metadata.version("spark-core"), module=builtin)
 
 
 def _unique(points: Iterable[importlib.metadata.EntryPoint]) -> list[importlib.metadata.EntryPoint]:

@@ -49,7 +49,7 @@ class AuditLog:
         """Add an entry. *detail* holds counts and names, never private text or secrets."""
         values = {
             "at": self._clock.now(),
-            "actor": actor,
+            "actor": actor[:200],
             "action": action,
             "resource": resource,
             "outcome": outcome,

@@ -19,8 +19,8 @@ __all__ = ["State"]
 
 T = TypeVar("T")
 
-#: How long a writer waits for another one, in seconds.
-BUSY_SECONDS = 20.0
+#: How long a writer waits for another one, or a connection for the server, in seconds.
+BUSY_SECONDS = 20
 
 
 class State:
@@ -48,7 +48,7 @@ class State:
             await asyncio.to_thread(engine.dispose)
 
     async def read(self, transaction: Callable[[Connection], T]) -> T:
-        """Run *transaction* in a worker thread on a consistent snapshot."""
+        """Run *transaction*, which only reads, in a worker thread."""
         return await self._run(transaction, write=False)
 
     async def write(self, transaction: Callable[[Connection], T]) -> T:
@@ -82,7 +82,7 @@ def _engine(url: str | Path) -> Engine:
         engine = sqlalchemy.create_engine(
             parsed,
             pool_pre_ping=not sqlite,
-            connect_args={"timeout": BUSY_SECONDS} if sqlite else {},
+            connect_args={"timeout" if sqlite else "connect_timeout": BUSY_SECONDS},
             hide_parameters=True,  # they are somebody's data, and errors are logged
         )
     except (sqlalchemy.exc.ArgumentError, ModuleNotFoundError, ValueError) as error:

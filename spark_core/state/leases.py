@@ -54,7 +54,7 @@ class Leases:
         :raises LeaseHeld: somebody has it.
         """
         who = holder or f"{socket.gethostname()} process {os.getpid()}"
-        return await self._state.write(lambda c: self._acquire(c, name, who, ttl))
+        return await self._state.write(lambda c: self._acquire(c, name, who[:200], ttl))
 
     def _acquire(self, connection: Connection, name: str, holder: str, ttl: float) -> Lease:
         now = self._clock.now()

@@ -39,7 +39,9 @@ class Snippet:
     def compiled(self) -> CodeType:
         # The empty lines make line numbers in errors those of the page.
         code = "\n" * (self.line - 1) + self.code
-        return compile(code, self.place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        compiled: CodeType = compile(code, self.place, "exec", flags=flags)
+        return compiled
 
     def run(self) -> None:
         code = self.compiled()

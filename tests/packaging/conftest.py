@@ -10,15 +10,20 @@ import os
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "tests" / "packages" / "spark_core_demo"
+
+#: The folders of our distributions beside core, which is the root's.
+ADDITIONS = sorted(p.parent for p in ROOT.glob("*/*/pyproject.toml") if p.parent != DEMO)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,11 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.packaging)
 
 
-@pytest.fixture(scope="session")
-def distributions() -> list[Path]:
-    """The folder of each of our distributions, core's first."""
-    found = sorted(p.parent for part in ("plugins", "hosts") for p in ROOT.glob(f"{part}/*/*.toml"))
-    return [ROOT, *found]
+def project(folder: Path) -> dict[str, Any]:
+    """The table ``[project]`` of *folder*."""
+    table: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def package(folder: Path) -> Path:
+    """The folder of the package that the distribution in *folder* holds."""
+    return folder / project(folder)["name"].replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -100,9 +109,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Path]]
 
 
 @pytest.fixture(scope="session")
-def wheels(wheel: Callable[..., list[Path]], distributions: list[Path]) -> list[Path]:
+def wheels(wheel: Callable[..., list[Path]]) -> list[Path]:
     """The wheel of each of our distributions."""
-    return wheel(distributions)
+    return wheel([ROOT, *ADDITIONS])
 
 
 @pytest.fixture(scope="session")

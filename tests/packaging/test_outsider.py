@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from .conftest import DEMO, Environment
+from .conftest import Environment
 
 MAPPING = """
 [providers]
@@ -137,5 +137,3 @@ def test_settings_can_refuse_broken_plugins(
     (tmp_path / "spark.toml").write_text('[core]\nplugin_errors = "refuse"\n')
     with fresh.installed(plugin("brittle", "raise RuntimeError('no luck')")):
         assert "brittle" in fresh.run("spark", "serve", "--port", "0", cwd=tmp_path, code=1)
-
-

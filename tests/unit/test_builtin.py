@@ -23,7 +23,7 @@ def worker(*names: str) -> list[BackgroundService]:
 async def test_plugins_are_listed_with_what_is_wrong(spark_open: SparkOpener) -> None:
     """Name, distribution, version, status, hooks; the broken ones with their error."""
     good = plugin("good", spark_register_background_services=lambda: worker("outbox"))
-    bad = plugin("bad", spark_register_operations=lambda: None)
+    bad = plugin("bad", spark_register_operations=lambda: [forever])
     async with spark_open(good, bad) as spark:
         listed = await spark.call("plugins")
     by_name = {status.name: status for status in listed.plugins}
@@ -33,7 +33,7 @@ async def test_plugins_are_listed_with_what_is_wrong(spark_open: SparkOpener) ->
     assert by_name["core"].distribution == "spark-core"
     lines = render_plugins(listed).splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [["core", "ok"], ["good", "ok"]]
-    assert "returned None" in lines[-1]
+    assert "function instead of Operation" in lines[-1]
 
 
 async def test_the_audit_is_listed_by_page(spark_open: SparkOpener) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -141,8 +141,8 @@ class Journal(list[str]):
             self.append(f"close {name}")
 
 
-def resources(*offered: Resource[Any], **hooks: Callable[[], Any]) -> Plugin:
-    return plugin("forest", spark_register_resources=lambda: offered, **hooks)
+def resources(*offered: Resource[Any]) -> Plugin:
+    return plugin("forest", spark_register_resources=lambda: offered)
 
 
 def forest(journal: Journal) -> Plugin:
@@ -268,7 +268,7 @@ async def test_opened_once_under_concurrency(
     """Whoever comes while something is opened waits for that one."""
     journal = Journal()
     async with spark_open(forest(journal)) as spark:
-        found = await asyncio.gather(*(spark.resolver.get(need) for need in order * 3))
+        found: list[Any] = await asyncio.gather(*(spark.resolver.get(need) for need in order * 3))
         assert len({id(value) for value in found}) == 3
     assert journal[:3] == ["open root", "open trunk", "open crown"]
     assert journal[3:] == ["close crown", "close trunk", "close root"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from .engine import Found
@@ -21,18 +22,19 @@ RRF_K = 60
 #: How many points each leg contributes at the least.
 PREFETCH = 100
 
-#: The ids a leg found and their scores, best first.
-Leg = Sequence[tuple[str, float]]
+#: The ids a leg found and their scores, best first. An id is whatever its engine hands out
+#: quickly: text or a number, as long as it sorts like the UUID it stands for.
+Leg = Sequence[tuple[Any, float]]
 
 
 @dataclass(slots=True)
 class Ranked:
-    """A point's place in each leg, counted from 1, and its score over both."""
+    """A point's score over both legs, and its place in each, counted from 1."""
 
-    id: str
-    score: float = 0.0
-    dense_rank: int | None = None
-    sparse_rank: int | None = None
+    id: Any
+    score: float
+    dense_rank: int | None
+    sparse_rank: int | None
 
 
 def prefetch_for(limit: int, grouped: bool) -> int:
@@ -46,14 +48,30 @@ def fuse(dense: Leg | None, sparse: Leg | None) -> list[Ranked]:
     Points that a leg scores alike are ranked by id, so that the order never depends on how
     the points lie in memory.
     """
-    ranked: dict[str, Ranked] = {}
-    for name, leg in (("dense_rank", dense), ("sparse_rank", sparse)):
-        for rank, (id, score) in enumerate(_ordered(leg or ()), start=1):
-            point = ranked.setdefault(id, Ranked(id))
-            setattr(point, name, rank)
-            both = dense is not None and sparse is not None
-            point.score += 1 / (RRF_K + rank) if both else score
-    return sorted(ranked.values(), key=lambda point: (-point.score, point.id))
+    dense, sparse = _ordered(dense), _ordered(sparse)
+    dense_ranks, sparse_ranks = _ranks(dense), _ranks(sparse)
+    both = dense is not None and sparse is not None
+    scores = _joined(dense_ranks, sparse_ranks) if both else dict(dense or sparse or ())
+    best_first = sorted(sorted(scores), key=scores.__getitem__, reverse=True)
+    return [
+        Ranked(id, scores[id], dense_ranks.get(id), sparse_ranks.get(id)) for id in best_first
+    ]
+
+
+def _ordered(leg: Leg | None) -> Leg | None:
+    return None if leg is None else sorted(sorted(leg), key=itemgetter(1), reverse=True)
+
+
+def _ranks(leg: Leg | None) -> dict[Any, int]:
+    return {id: rank for rank, (id, _) in enumerate(leg or (), start=1)}
+
+
+def _joined(*legs: Mapping[Any, int]) -> dict[Any, float]:
+    scores: dict[Any, float] = {}
+    for ranks in legs:
+        for id, rank in ranks.items():
+            scores[id] = scores.get(id, 0.0) + 1 / (RRF_K + rank)
+    return scores
 
 
 def shown(
@@ -74,7 +92,3 @@ def shown(
         if group is None or group not in groups:
             groups.add(group)
             yield point.id, point.score, payload, point.dense_rank, point.sparse_rank
-
-
-def _ordered(leg: Leg) -> list[tuple[str, float]]:
-    return sorted(leg, key=lambda found: (-found[1], found[0]))

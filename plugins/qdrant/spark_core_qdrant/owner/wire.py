@@ -31,8 +31,8 @@ async def read(reader: asyncio.StreamReader) -> Any:
 async def write(writer: asyncio.StreamWriter, document: Any) -> None:
     """Send *document*."""
     packed = msgpack.packb(document, default=list)
-    writer.write(_LENGTH.pack(len(packed)))
-    writer.write(packed)
+    # In one piece: two would wake the other end twice.
+    writer.write(_LENGTH.pack(len(packed)) + packed)
     await writer.drain()
 
 

@@ -1,0 +1,134 @@
+"""The SQL that reads one kind of record, checked against the database it is for."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from spark_core.errors import SourceError
+from spark_core.settings import nearest
+
+from .settings import KindSettings
+
+__all__ = ["Statements"]
+
+
+class Statements:
+    """Reads one kind. Making it checks the mapping against *connection*'s database.
+
+    The rows it reads are the record's id as text, its place among the others, and the
+    columns of the mapping. A BLOB as an id is shown in hexadecimal.
+
+    :raises SourceError: the mapping does not fit: what is missing, and the nearest name.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str, kind: KindSettings) -> None:
+        self._from = _quoted(kind.table) if kind.table else _view(connection, name, kind)
+        known = _columns(connection, name, kind, self._from)
+        named = [_real_name(name, kind, column, known) for column in kind.columns]
+        self._columns = ", ".join(f"r.{_quoted(column)}" for column in named)
+        self._id = f"r.{_quoted(named[0])}"
+        types = self._id_types(connection) if _is_primary_key(connection, kind, named[0]) else set()
+        #: Whether batches can be read one by one, each from where the last one ended: ids of
+        #: different types may look the same as text, and must then be read one after the other.
+        self.pages = len(types) == 1
+        self._text_id = types == {"text"}
+
+    def _id_types(self, connection: sqlite3.Connection) -> set[str]:
+        """What kinds of values there are among the ids; SQLite keeps each kind together."""
+        ends = f"SELECT typeof(min({self._id})) FROM {self._from} AS r"
+        query = f"{ends} UNION ALL {ends.replace('min', 'max', 1)}"
+        found = {type for (type,) in connection.execute(query)}
+        return {"number" if type in ("integer", "real") else type for type in found}
+
+    @property
+    def counting(self) -> str:
+        """How many rows have an id."""
+        return f"SELECT count({self._id}) FROM {self._from} AS r"
+
+    def page(self, last: Any) -> tuple[str, tuple[Any, ...]]:
+        """The rows behind the place *last*, ``None`` for all, in the order of their ids."""
+        # Bytes, since a text that is no UTF-8 would come back as another one.
+        place = f"CAST({self._id} AS BLOB)" if self._text_id else self._id
+        bound = "CAST(? AS TEXT)" if self._text_id else "?"
+        where = f"{self._id} IS NOT NULL" if last is None else f"{self._id} > {bound}"
+        query = f"{self._select(place)} WHERE {where} ORDER BY {self._id}"
+        return query, () if last is None else (last,)
+
+    @property
+    def everything(self) -> str:
+        """All rows, those of one id one after the other."""
+        return f"{self._select('NULL')} WHERE {self._id} IS NOT NULL ORDER BY 1, {self._id}"
+
+    def _select(self, place: str) -> str:
+        text = f"CASE typeof({self._id}) WHEN 'blob' THEN lower(hex({self._id}))"
+        return (
+            f"SELECT {text} ELSE CAST({self._id} AS TEXT) END, {place}, {self._columns} "
+            f"FROM {self._from} AS r"
+        )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _folded(name: str) -> bytes:
+    """*name* as SQLite compares names: the case of ASCII letters alone makes no difference."""
+    return name.encode().lower()
+
+
+def _view(connection: sqlite3.Connection, name: str, kind: KindSettings) -> str:
+    """The kind's query as a view that only *connection* sees.
+
+    SQLite itself then says whether it is one SELECT, whatever semicolons and comments it has.
+    """
+    view = f"temp.{_quoted(f'spark_core {name}')}"
+    try:
+        connection.execute(f"CREATE TEMP VIEW {view.removeprefix('temp.')} AS {kind.query}")
+    except sqlite3.Error as error:
+        _raise_if_busy(error)
+        detail = f"kind {name}: its query must be one SELECT: {error}"
+        raise SourceError(detail) from error
+    return view
+
+
+def _columns(
+    connection: sqlite3.Connection, name: str, kind: KindSettings, source: str
+) -> list[str]:
+    """The names of the columns of *source*."""
+    if kind.table:
+        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+        tables = [table for (table,) in connection.execute(query)]
+        if _folded(kind.table) not in map(_folded, tables):
+            close = nearest(kind.table, tables)
+            raise SourceError(f"kind {name}: there is no table {kind.table!r}{close}")
+    try:
+        cursor = connection.execute(f"SELECT * FROM {source} LIMIT 0")
+    except sqlite3.OperationalError as error:
+        _raise_if_busy(error)
+        what = f"table {kind.table!r}" if kind.table else "its query"
+        raise SourceError(f"kind {name}: {what} does not work: {error}") from error
+    return [column for column, *_ in cursor.description]
+
+
+def _raise_if_busy(error: sqlite3.Error) -> None:
+    """Let an error pass that says nothing about the statement itself."""
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR:
+        raise error
+
+
+def _real_name(name: str, kind: KindSettings, column: str, known: Sequence[str]) -> str:
+    if column in known:
+        return column
+    for other in known:
+        if _folded(other) == _folded(column):
+            return other
+    where = f"table {kind.table!r}" if kind.table else "its query"
+    close = nearest(column, known)
+    raise SourceError(f"kind {name}: {where} has no column {column!r}{close}")
+
+
+def _is_primary_key(connection: sqlite3.Connection, kind: KindSettings, column: str) -> bool:
+    query = "SELECT name FROM pragma_table_xinfo(?) WHERE pk"
+    return bool(kind.table) and connection.execute(query, (kind.table,)).fetchall() == [(column,)]
