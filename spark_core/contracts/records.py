@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -43,11 +43,12 @@ class RecordSource(Protocol):
         """
         ...
 
-    def records(self, kind: str, *, batch: int = 500) -> AsyncIterator[Sequence[Record]]:
+    def records(self, kind: str, *, batch: int = 500) -> AsyncGenerator[Sequence[Record], None]:
         """Every record of *kind*, in batches of at most *batch*.
 
-        Equal ids come one after the other. Rows without an id are left out.
-        Memory stays bounded however many records there are.
+        Equal ids come one after the other. Rows without an id are left out. All text is
+        valid Unicode, all numbers are finite. Memory stays bounded however many records
+        there are. Whoever stops before the end closes it (:func:`contextlib.aclosing`).
 
         :raises NotFound: there is no such kind.
         :raises SourceError: the source cannot be read.

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ADDITIONS, DEMO, ROOT, Environment, package, project
+from .distributions import ADDITIONS, DEMO, ROOT, package, project
+from .environment import Environment
 
 EVERY = [ROOT, *ADDITIONS, DEMO]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ADDITIONS, DEMO, ROOT, package
+from .distributions import ADDITIONS, DEMO, ROOT, package
 
 
 def run(*words: str, cwd: Path = ROOT) -> None:

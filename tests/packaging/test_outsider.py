@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from .conftest import Environment
+from .environment import Environment
 
 MAPPING = """
 [providers]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from pydantic import BaseModel, Field
@@ -20,6 +22,12 @@ from .ledger import Ledger
 from .settings import IngestSettings
 
 __all__ = ["BackfillReport", "BackfillRequest", "IngestStatus", "backfill", "status"]
+
+#: How long a run that was killed keeps the next one waiting at most, in seconds.
+LEASE = 10.0
+
+#: Time between two looks at the lease of another run, in seconds.
+LOOK = 0.25
 
 
 class BackfillRequest(BaseModel):
@@ -61,10 +69,13 @@ async def backfill(
 
     Can be stopped at any moment: the next run goes on where this one was. With `recreate`
     searches are answered from the old index until the new one is whole.
+
+    One run at a time: a second one is refused while the first lives. After one that was killed
+    it waits up to ten seconds.
     """
     started = time.perf_counter()
     name = settings.collection
-    async with leases.hold(f"ingest:{name}", holder=f"a backfill by {caller.name}"):
+    async with _alone(leases, f"ingest:{name}", f"a backfill by {caller.name}", progress):
         await source.counts()  # a source that cannot be read is told before anything is made
         target = await _target(request, name, source, embedder, store, ledger, settings, progress)
         run = Indexing(
@@ -82,6 +93,24 @@ async def backfill(
             await _switch(name, target.name, store, ledger)
         points = await store.collection(name).count()
     return _report(name, tally, points, time.perf_counter() - started)
+
+
+@asynccontextmanager
+async def _alone(
+    leases: Leases, lease: str, holder: str, progress: Progress
+) -> AsyncIterator[None]:
+    """Hold the lease; wait for that of a run that was killed, which nobody renews any more.
+
+    :raises LeaseHeld: its holder lives.
+    """
+    found = await leases.current(lease)
+    for _ in range(round(LEASE / LOOK)):
+        if found is None or await leases.current(lease) != found:
+            break
+        progress.update(f"waiting for {found.holder}, which may have been killed")
+        await asyncio.sleep(LOOK)
+    async with leases.hold(lease, LEASE, holder=holder):
+        yield
 
 
 async def _run(run: Indexing) -> Tally:
@@ -192,7 +221,7 @@ class IngestStatus(BaseModel):
 
 async def status(
     settings: IngestSettings,
-    source: RecordSource,
+    source: RecordSource | None,
     store: VectorStore,
     ledger: Ledger,
     leases: Leases,
@@ -218,7 +247,12 @@ async def status(
     )
 
 
-async def _counted(source: RecordSource) -> tuple[dict[str, int], str | None]:
+async def _counted(source: RecordSource | None) -> tuple[dict[str, int], str | None]:
+    if source is None:
+        return (
+            {},
+            "nothing says what to read: set [plugins.ingest] database, and describe its kinds",
+        )
     try:
         return dict(await source.counts()), None
     except SparkError as error:

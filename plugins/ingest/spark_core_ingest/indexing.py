@@ -13,16 +13,17 @@ import json
 import uuid
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from spark_core import Progress
 from spark_core.contracts.embedding import Embedder, Vector
 from spark_core.contracts.records import Record, RecordSource
-from spark_core.contracts.vectors import Collection, Point, VectorStore
+from spark_core.contracts.vectors import Collection, Hit, Point, VectorStore
+from spark_core.errors import BackendError, SparkError
 
 from .chunking import chunks
-from .ledger import Entry, Ledger
+from .ledger import Entry, Key, Ledger
 
 __all__ = ["Indexing", "Tally", "average_length"]
 
@@ -57,6 +58,11 @@ class _Work:
     pieces: list[str]
     former: Entry | None
 
+    @property
+    def weight(self) -> int:
+        """What it counts in a group: a record without text is not for nothing."""
+        return max(1, len(self.pieces))
+
 
 @dataclass
 class Indexing:
@@ -73,6 +79,7 @@ class Indexing:
     tally: Tally = field(default_factory=Tally)
     total: int = 0
     stored: int = 0
+    unwritten: list[_Work] = field(default_factory=list)
 
     async def run(self) -> Tally:
         """Read everything once. Can be stopped at any moment and run again."""
@@ -80,20 +87,29 @@ class Indexing:
         self.total = sum(totals.values())
         last = await self.ledger.last_row(self.generation)
         seen = bytearray(last + 1)
+        try:
+            await self._index(totals, seen)
+        except BaseException:
+            with suppress(SparkError):  # what stopped the run is what its caller must know
+                await self._checkpoint()
+            raise
+        await self._checkpoint()
+        await self._remove_unseen(seen, last)
+        await self._remove_strays()
+        await self.collection.flush()
+        return self.tally
+
+    async def _index(self, totals: Mapping[str, int], seen: bytearray) -> None:
+        """Embed and store what is new or has changed."""
         waiting: deque[asyncio.Task[list[tuple[_Work, Sequence[Vector]]]]] = deque()
-        done: list[_Work] = []
         async with asyncio.TaskGroup() as tasks:
             async with aclosing(self._groups(totals, seen)) as groups:
                 async for group in groups:
                     waiting.append(tasks.create_task(self._embed(group)))
                     if len(waiting) > self.in_flight:
-                        done = await self._store(await waiting.popleft(), done)
+                        await self._store(await waiting.popleft())
             while waiting:
-                done = await self._store(await waiting.popleft(), done)
-        await self._checkpoint(done)
-        await self._remove_unseen(seen, last)
-        await self.collection.flush()
-        return self.tally
+                await self._store(await waiting.popleft())
 
     # ------------------------------------------------------------------------- reading
 
@@ -102,21 +118,23 @@ class Indexing:
     ) -> AsyncGenerator[list[_Work], None]:
         """Work in groups of about :data:`GROUP` pieces, marking in *seen* what is still there."""
         group: list[_Work] = []
-        pieces = 0
+        weight = 0
         for kind in totals:
-            async for records in self.source.records(kind):
-                for work in await self._changed(kind, records, seen):
-                    group.append(work)
-                    pieces += len(work.pieces)
-                    if pieces >= GROUP:
-                        yield group
-                        group, pieces = [], 0
+            async with aclosing(self.source.records(kind)) as batches:
+                async for records in batches:
+                    for work in await self._changed(kind, records, seen):
+                        group.append(work)
+                        weight += work.weight
+                        if weight >= GROUP:
+                            yield group
+                            group, weight = [], 0
         if group:
             yield group
 
     async def _changed(self, kind: str, records: Sequence[Record], seen: bytearray) -> list[_Work]:
         """Those of *records* that are new or differ from what is in the index."""
-        entries = await self.ledger.entries(self.generation, kind, records)
+        keys = [(record.id, record.occurrence) for record in records]
+        entries = await self.ledger.entries(self.generation, kind, keys)
         self.tally.seen[kind] += len(records)
         self.tally.repeated_ids += sum(record.occurrence > 0 for record in records)
         changed = await asyncio.to_thread(self._compare, records, entries, seen)
@@ -130,7 +148,7 @@ class Indexing:
     def _compare(
         self,
         records: Sequence[Record],
-        entries: Mapping[tuple[str, int], Entry],
+        entries: Mapping[Key, Entry],
         seen: bytearray,
     ) -> list[_Work]:
         changed = []
@@ -141,6 +159,7 @@ class Indexing:
             hash = _hash(record, self.size)
             if entry and entry.hash == hash:
                 self.tally.unchanged += 1
+                self.tally.empty += not entry.chunks
             else:
                 pieces = list(chunks(record.text, self.size))
                 self.tally.empty += not pieces
@@ -154,24 +173,21 @@ class Indexing:
         vectors = iter(await self.embedder.embed(texts) if texts else ())
         return [(work, [next(vectors) for _ in work.pieces]) for work in group]
 
-    async def _store(
-        self, embedded: list[tuple[_Work, Sequence[Vector]]], done: list[_Work]
-    ) -> list[_Work]:
-        """Store a group; return what is stored but not yet written down."""
+    async def _store(self, embedded: list[tuple[_Work, Sequence[Vector]]]) -> None:
+        """Store a group, and now and then write down what is stored."""
         points = [point for work, vectors in embedded for point in _points(work, vectors)]
         await self.collection.upsert(points)
         surplus = [id for work, _ in embedded for id in _surplus(work)]
         await self.collection.delete(ids=surplus)
         self.stored += len(embedded)
         self._tell()
-        done = [*done, *(work for work, _ in embedded)]
-        if sum(len(work.pieces) for work in done) < CHECKPOINT:
-            return done
-        await self._checkpoint(done)
-        return []
+        self.unwritten += (work for work, _ in embedded)
+        if sum(work.weight for work in self.unwritten) >= CHECKPOINT:
+            await self._checkpoint()
 
-    async def _checkpoint(self, done: Sequence[_Work]) -> None:
+    async def _checkpoint(self) -> None:
         """Write down what is done: first make it durable."""
+        done, self.unwritten = self.unwritten, []
         if not done:
             return
         await self.collection.flush()
@@ -197,6 +213,36 @@ class Indexing:
                 await self.ledger.remove(gone)
             self.tally.removed += len(gone)
 
+    async def _remove_strays(self) -> None:
+        """Delete the points that the ledger knows nothing of.
+
+        They are left where a run was killed, or the state was lost, and a record went or
+        shrank before the next run.
+        """
+        expected = await self.ledger.pieces(self.generation)
+        if await self.collection.count() == expected:
+            return
+        after = None
+        while hits := await self.collection.scroll(after=after, limit=500):
+            after = hits[-1].id
+            await self.collection.delete(ids=await self._strays(hits))
+        if await self.collection.count() < expected:
+            await self.ledger.clear(self.generation)
+            raise BackendError(
+                "the index has lost points that it had; was it restored from an older copy?",
+                hint="run it again: everything will be indexed anew",
+            )
+
+    async def _strays(self, hits: Sequence[Hit]) -> list[str]:
+        by_kind: dict[str, list[Hit]] = {}
+        for hit in hits:
+            by_kind.setdefault(hit.payload.get("kind", ""), []).append(hit)
+        strays: list[str] = []
+        for kind, found in by_kind.items():
+            entries = await self.ledger.entries(self.generation, kind, [_key(h) for h in found])
+            strays += [hit.id for hit in found if not _is_known(hit, entries)]
+        return strays
+
 
 async def average_length(
     source: RecordSource, store: VectorStore, size: int, progress: Progress
@@ -205,10 +251,12 @@ async def average_length(
     totals = await source.counts()
     done = tokens = pieces = 0
     for kind in totals:
-        async for records in source.records(kind):
-            lengths = await asyncio.to_thread(_lengths, records, store, size)
-            tokens, pieces, done = tokens + sum(lengths), pieces + len(lengths), done + len(records)
-            progress.update("measuring", done=done, total=sum(totals.values()), unit="records")
+        async with aclosing(source.records(kind)) as batches:
+            async for records in batches:
+                lengths = await asyncio.to_thread(_lengths, records, store, size)
+                tokens, pieces = tokens + sum(lengths), pieces + len(lengths)
+                done += len(records)
+                progress.update("measuring", done=done, total=sum(totals.values()), unit="records")
     return max(1.0, tokens / pieces) if pieces else 1.0
 
 
@@ -246,12 +294,22 @@ def _points(work: _Work, vectors: Sequence[Vector]) -> list[Point]:
                 "record_id": record.id,
                 "record": json.dumps([record.kind, record.id]),
                 "title": record.title,
+                "occurrence": record.occurrence,
                 "piece": number,
                 "metadata": dict(record.metadata),
             },
         )
         for number, (piece, vector) in enumerate(zip(work.pieces, vectors, strict=True))
     ]
+
+
+def _key(hit: Hit) -> Key:
+    return hit.payload.get("record_id", ""), hit.payload.get("occurrence", 0)
+
+
+def _is_known(hit: Hit, entries: Mapping[Key, Entry]) -> bool:
+    entry = entries.get(_key(hit))
+    return entry is not None and hit.payload.get("piece", 0) < entry.chunks
 
 
 def _surplus(work: _Work) -> list[str]:

@@ -55,15 +55,15 @@ class Ledger:
         query = sa.select(sa.func.max(table.c.id)).where(table.c.generation == generation)
         return await self._state.read(lambda c: c.execute(query).scalar()) or 0
 
-    async def entries(
-        self, generation: str, kind: str, records: Sequence[Record]
-    ) -> Mapping[Key, Entry]:
-        """Those of *records* that have been indexed."""
+    async def entries(self, generation: str, kind: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
+        """Those of the records called *keys* that have been indexed, and perhaps others."""
         table = _table()
+        occurrences = [occurrence for _, occurrence in keys]
         query = table.select().where(
             table.c.generation == generation,
             table.c.kind == kind,
-            table.c.record_id.in_([record.id for record in records]),
+            table.c.record_id.in_({id for id, _ in keys}),
+            table.c.occurrence.between(min(occurrences), max(occurrences)),
         )
         rows = await self._state.read(lambda c: c.execute(query).all())
         return {(row.record_id, row.occurrence): _entry(row) for row in rows}
@@ -106,6 +106,14 @@ class Ledger:
         table = _table()
         statement = table.delete().where(table.c.generation == generation)
         await self._state.write(lambda c: c.execute(statement))
+
+    async def pieces(self, generation: str) -> int:
+        """How many pieces of text have been indexed."""
+        import sqlalchemy as sa
+
+        table = _table()
+        query = sa.select(sa.func.sum(table.c.chunks)).where(table.c.generation == generation)
+        return int(await self._state.read(lambda c: c.execute(query).scalar()) or 0)
 
     async def counts(self, generation: str) -> Mapping[str, int]:
         """How many records of each kind have been indexed."""

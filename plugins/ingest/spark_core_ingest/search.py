@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from spark_core.contracts.embedding import Embedder, Purpose
 from spark_core.contracts.records import Scalar
 from spark_core.contracts.vectors import CollectionName, Hit, Mode, Query, VectorStore
-from spark_core.errors import InvalidRequest, Problem
+from spark_core.errors import InvalidRequest, NotFound, Problem
 from spark_core.settings import nearest
 
 from .settings import IngestSettings
@@ -26,7 +27,9 @@ OWN_FIELDS = ("kind", "record_id")
 class SearchRequest(BaseModel):
     """What to look for."""
 
-    query: str = Field(min_length=1, max_length=100_000, description="What to look for, in words.")
+    query: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        min_length=1, max_length=100_000, description="What to look for, in words."
+    )
     mode: Mode = Field(
         default=Mode.HYBRID,
         description="dense: by meaning; sparse: by words (BM25); hybrid: by both.",
@@ -85,9 +88,21 @@ async def search(
         filter=_filter(request, settings),
         group_by="record",
     )
-    hits = await store.collection(request.collection or settings.collection).search(query)
+    hits = await _found(query, request, settings, store)
     took_ms = round((time.perf_counter() - started) * 1000, 3)
     return SearchResponse(mode=request.mode, took_ms=took_ms, hits=[_hit(hit) for hit in hits])
+
+
+async def _found(
+    query: Query, request: SearchRequest, settings: IngestSettings, store: VectorStore
+) -> Sequence[Hit]:
+    try:
+        return await store.collection(request.collection or settings.collection).search(query)
+    except NotFound as error:
+        if request.collection:
+            raise
+        message = f"nothing has been indexed in {settings.collection} yet"
+        raise NotFound(message, hint="spark ingest backfill") from error
 
 
 async def _embedded(query: str, embedder: Embedder) -> Sequence[float]:
@@ -110,24 +125,31 @@ def _check_fields(filter: Mapping[str, Any], settings: IngestSettings) -> None:
     for key in filter:
         if settings.kinds and key not in metadata and key not in OWN_FIELDS:
             detail = f"no kind has the metadata {key!r}{nearest(key, metadata | set(OWN_FIELDS))}"
-            raise InvalidRequest(detail, problems=[Problem(f"/filter/{key}", detail)])
+            pointer = key.replace("~", "~0").replace("/", "~1")
+            raise InvalidRequest(detail, problems=[Problem(f"/filter/{pointer}", detail)])
 
 
 def _either_type(wanted: Scalar | list[Scalar]) -> list[Scalar]:
     """The wanted values, numbers also as text and the reverse: SQLite's columns hold either."""
     values = wanted if isinstance(wanted, list) else [wanted]
-    return [form for value in values for form in _forms(value)]
+    return [form for value in values for form in (value, *_other_forms(value)) if _finite(form)]
 
 
-def _forms(value: Scalar) -> list[Scalar]:
+def _other_forms(value: Scalar) -> list[Scalar]:
     if isinstance(value, str):
         try:
-            return [value, float(value)]
+            return [float(value)]
         except ValueError:
-            return [value]
-    if isinstance(value, bool) or value is None:
-        return [value]
-    return [value, str(value)]
+            return []
+    if isinstance(value, bool):  # SQLite has none, and calls true 1
+        return [int(value), str(int(value))]
+    if isinstance(value, float) and value.is_integer():
+        return [str(value), str(int(value))]
+    return [] if value is None else [str(value)]
+
+
+def _finite(value: Scalar) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _hit(hit: Hit) -> SearchHit:

@@ -41,11 +41,12 @@ class KindSettings(Section):
     table: str | None = Field(default=None, description="The table or view to read, or:")
     query: str | None = Field(default=None, description="a SELECT to read instead.")
     id: str = Field(description="The column that names a record.")
-    text: Columns = Field(description="The columns to search in, in reading order.")
+    text: Columns = Field(min_length=1, description="The columns to search in, in reading order.")
     title: str | None = Field(default=None, description="The column that is a hit's title.")
     updated: str | None = Field(default=None, description="The column with the last change.")
     metadata: Columns = Field(
-        default=[], description="Columns returned with hits and usable in filters."
+        default=[],
+        description="Columns returned with hits and usable in filters, cut at 1000 characters.",
     )
     match: MatchSettings | None = Field(default=None, description="For entity resolution.")
 

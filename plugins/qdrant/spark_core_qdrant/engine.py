@@ -6,7 +6,7 @@ that are safe, ids that are UUIDs and vectors that are finite.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypedDict, cast
 
 from spark_core.errors import Conflict, InvalidRequest
@@ -20,6 +20,7 @@ __all__ = [
     "build_of",
     "check_dimension",
     "check_query",
+    "pieces",
 ]
 
 Filter = dict[str, Any] | None
@@ -100,6 +101,25 @@ class Engine(Protocol):
     async def flush(self, name: str) -> None:
         """Make everything stored so far survive a loss of power."""
         ...
+
+
+#: A piece of a batch: as many points and about as many bytes at the most.
+PIECE_POINTS, PIECE_BYTES = 128, 2**20
+
+
+def pieces(rows: list[Row]) -> Iterator[list[Row]]:
+    """*rows* bit by bit: a large batch neither holds others up nor passes an engine's limits."""
+    piece: list[Row] = []
+    room = PIECE_BYTES
+    for row in rows:
+        size = len(row[1]) + len(row[2])
+        if piece and (size > room or len(piece) == PIECE_POINTS):
+            yield piece
+            piece, room = [], PIECE_BYTES
+        piece.append(row)
+        room -= size
+    if piece:
+        yield piece
 
 
 def build_of(stored: dict[str, Any]) -> Build:

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from spark_core.contracts.records import Scalar
 from spark_core.errors import InvalidRequest
 
-__all__ = ["ConditionTypes", "build_filter"]
+__all__ = ["ConditionTypes", "build_filter", "field_path"]
+
+#: Up to here each whole number is a float of its own; ranges are of floats.
+EXACT = 2**53
 
 
 class ConditionTypes(Protocol):
@@ -34,7 +37,7 @@ def build_filter(
 
 def _field(types: ConditionTypes, key: str, wanted: Scalar | Sequence[Scalar]) -> Any:
     values = [wanted] if isinstance(wanted, str | int | float | None) else list(wanted)
-    conditions = list(_conditions(types, _path(key), values))
+    conditions = list(_conditions(types, field_path(key), values))
     if len(conditions) == 1:
         return conditions[0]
     return types.Filter(should=conditions) if conditions else _nothing(types)
@@ -47,7 +50,7 @@ def _conditions(types: ConditionTypes, key: str, values: Sequence[Scalar]) -> It
     for value in values:
         if value is None:
             yield types.IsEmpty(key)
-        elif isinstance(value, bool):
+        elif isinstance(value, bool) or (isinstance(value, int) and abs(value) > EXACT):
             yield types.FieldCondition(key=key, match=types.MatchValue(value=value))
         elif isinstance(value, int | float):
             exact = types.Range(gte=float(value), lte=float(value))
@@ -59,10 +62,13 @@ def _nothing(types: ConditionTypes) -> Any:
     return types.Filter(must=[types.IsEmpty("id"), types.Filter(must_not=[types.IsEmpty("id")])])
 
 
-def _path(key: str) -> str:
-    """*key* as the engine's JSON path: unusual names are quoted, brackets have no meaning."""
+def field_path(key: str) -> str:
+    """*key* as the engine's JSON path: unusual names are quoted, brackets have no meaning.
+
+    :raises InvalidRequest: the engine's paths cannot say it.
+    """
     parts = key.split(".")
-    if '"' in key or not all(parts):
+    if '"' in key or "\\" in key or not all(parts):
         raise InvalidRequest(f"{key!r} cannot be a payload field's name")
     plain = re.compile(r"[A-Za-z0-9_-]+")
     return ".".join(part if plain.fullmatch(part) else f'"{part}"' for part in parts)

@@ -6,6 +6,7 @@ which rank each leg gave it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -58,6 +59,11 @@ def fuse(dense: Leg | None, sparse: Leg | None) -> list[Ranked]:
     ]
 
 
+def _group(value: Any) -> Any:
+    """*value* as a set can hold it."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
 def _ordered(leg: Leg | None) -> Leg | None:
     return None if leg is None else sorted(sorted(leg), key=itemgetter(1), reverse=True)
 
@@ -88,7 +94,7 @@ def shown(
         payload = payloads.get(point.id)
         if payload is None:
             continue
-        group = payload.get(group_by) if group_by else None
+        group = _group(payload.get(group_by)) if group_by else None
         if group is None or group not in groups:
             groups.add(group)
             yield point.id, point.score, payload, point.dense_rank, point.sparse_rank

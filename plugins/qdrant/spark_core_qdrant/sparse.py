@@ -50,7 +50,7 @@ def _counter(language: str) -> Bm25:
     BM25's weight is ``tf (k+1) / (tf + k (1 - b + b len/avg))``: without length
     normalisation (b = 0) and for a huge k, that is tf.
     """
-    return Bm25(_config(language, k=1e6, b=0.0))
+    return Bm25(_config(language, k=1e15, b=0.0))
 
 
 def _config(language: str, **numbers: Any) -> Bm25Config:

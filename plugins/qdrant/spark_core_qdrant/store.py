@@ -26,9 +26,14 @@ from spark_core.contracts.vectors import (
 from spark_core.errors import Conflict, InvalidRequest, Problem
 
 from .engine import Build, Engine, Found, Row, Search
+from .filters import field_path
+from .payloads import check_json, check_text, refused
 from .settings import QdrantSettings
 
 __all__ = ["QdrantCollection", "QdrantStore", "open_store"]
+
+#: More hits than any collection has points; the engines count in numbers of 64 bits.
+MOST = 2**32
 
 
 @asynccontextmanager
@@ -81,6 +86,8 @@ class QdrantStore:
             language=self._language,
         )
         self.lengths(())  # a language that BM25 does not know is refused here
+        for field in spec.indexed:
+            field_path(field)  # and so is a name that cannot be one
         await self._engine.create(_checked(name), build)
         return _info(name, build, points=0)
 
@@ -132,8 +139,8 @@ class QdrantCollection:
         search = Search(
             dense=_leg(query.mode, Mode.SPARSE, "vector", query.vector, _float32),
             embedder=query.embedder,
-            text=_leg(query.mode, Mode.DENSE, "text", query.text, str),
-            limit=query.limit,
+            text=_leg(query.mode, Mode.DENSE, "text", query.text, _unicode),
+            limit=min(query.limit, MOST),
             filter=_plain(query.filter),
             group_by=query.group_by,
         )
@@ -144,7 +151,9 @@ class QdrantCollection:
     ) -> Sequence[Hit]:
         """See :meth:`spark_core.contracts.vectors.Collection.scroll`."""
         after = None if after is None else _uuid(after, "/after")
-        found = await self._engine.scroll(self._name, _plain(filter), after, limit)
+        if limit < 1:
+            raise refused("/limit", "a page has at least one point")
+        found = await self._engine.scroll(self._name, _plain(filter), after, min(limit, MOST))
         return [_hit(one) for one in found]
 
     async def count(self, filter: Filter | None = None) -> int:
@@ -178,9 +187,12 @@ def _info(name: str, build: Build, points: int) -> CollectionInfo:
 
 def _row(index: int, point: Point) -> Row:
     if "text" in point.payload:
-        raise _refused(f"/{index}/payload/text", "text is the point's own, not the payload's")
+        raise refused(f"/{index}/payload/text", "text is the point's own, not the payload's")
+    payload = dict(point.payload)
+    check_json(payload, f"/{index}/payload")
+    check_text(point.text, f"/{index}/text")
     vector = _float32(point.vector, f"/{index}/vector")
-    return _uuid(point.id, f"/{index}/id"), vector, point.text, dict(point.payload)
+    return _uuid(point.id, f"/{index}/id"), vector, point.text, payload
 
 
 def _float32(vector: Vector, pointer: str = "/vector") -> bytes:
@@ -188,17 +200,22 @@ def _float32(vector: Vector, pointer: str = "/vector") -> bytes:
     try:
         numbers = array("f", vector)
     except (TypeError, OverflowError):
-        raise _refused(pointer, "a vector is a sequence of numbers") from None
+        raise refused(pointer, "a vector is a sequence of numbers") from None
     if not math.isfinite(sum(numbers)):  # one that is not finite makes the sum so
-        raise _refused(pointer, "a vector's numbers must be finite")
+        raise refused(pointer, "a vector's numbers must be finite")
     return numbers.tobytes()
+
+
+def _unicode(text: str) -> str:
+    check_text(text, "/text")
+    return text
 
 
 def _uuid(id: str, pointer: str) -> str:
     try:
         return str(uuid.UUID(id))
     except (ValueError, AttributeError):
-        raise _refused(pointer, "a point's id is a UUID") from None
+        raise refused(pointer, "a point's id is a UUID") from None
 
 
 def _leg(mode: Mode, other: Mode, what: str, value: Any, convert: Any) -> Any:
@@ -206,19 +223,17 @@ def _leg(mode: Mode, other: Mode, what: str, value: Any, convert: Any) -> Any:
     if mode is other:
         return None
     if value is None:
-        raise _refused(f"/{what}", f"a {mode} query needs a {what}")
+        raise refused(f"/{what}", f"a {mode} query needs a {what}")
     return convert(value)
-
-
-def _refused(pointer: str, detail: str) -> InvalidRequest:
-    return InvalidRequest(f"{pointer}: {detail}", problems=[Problem(pointer, detail)])
 
 
 def _plain(filter: Filter | None) -> dict[str, Any] | None:
     if not filter:
         return None
     scalar = (str, int, float, type(None))
-    return {k: v if isinstance(v, scalar) else list(v) for k, v in filter.items()}
+    plain = {k: v if isinstance(v, scalar) else list(v) for k, v in filter.items()}
+    check_json(plain, "/filter")
+    return plain
 
 
 def _hit(found: Found) -> Hit:

@@ -6,12 +6,19 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
+
+from spark_core.errors import SettingsError
 
 from .environment import Person, Project
 
 __all__ = ["MAPPING", "write_crm"]
 
-SCHEMA = """
+#: Marks the database as the demonstration's: no other is ever written over.
+APPLICATION_ID = 0x5370726B
+
+SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
 CREATE TABLE projects (
     project_id INTEGER PRIMARY KEY, name TEXT, version TEXT, summary TEXT,
     license TEXT, keywords TEXT, topics TEXT
@@ -77,7 +84,14 @@ def write_crm(database: Path, projects: Sequence[Project]) -> dict[str, int]:
     """Write *projects* to a new database in place of *database*; the rows of each table.
 
     The same environment gives the same rows, so that nothing needs to be indexed twice.
+
+    :raises SettingsError: *database* is somebody else's.
     """
+    if database.exists() and not _is_ours(database):
+        raise SettingsError(
+            f"{database} is not the demonstration's, and is left alone",
+            hint="choose another --directory",
+        )
     temporary = database.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     with closing(sqlite3.connect(temporary)) as connection, connection:
@@ -88,6 +102,15 @@ def write_crm(database: Path, projects: Sequence[Project]) -> dict[str, int]:
         counts = {t: connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in tables}
     temporary.replace(database)
     return counts
+
+
+def _is_ours(database: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as found:
+            (mark,) = found.execute("PRAGMA application_id").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(mark == APPLICATION_ID)
 
 
 def _write_project(connection: sqlite3.Connection, project: Project) -> None:

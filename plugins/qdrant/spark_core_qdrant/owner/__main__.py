@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import fcntl
 import inspect
-import json
 import logging
 import os
 import shutil
@@ -14,13 +13,14 @@ import signal
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from spark_core.errors import SparkError
 
 from . import wire
+from .note import Note, file_in, read_note, write_note
 
 log = logging.getLogger("spark_core_qdrant.owner")
 
@@ -32,6 +32,12 @@ LOCK_SECONDS = 2.0
 
 SOCKET_FOLDER = "spark-qdrant-"
 
+#: The longest path of a folder that a socket's own path, of 100 bytes or so, has room for.
+LONGEST_FOLDER = 70
+
+#: How many programs may be waiting for their connection.
+BACKLOG = 1024
+
 
 class Owner:
     """Answers requests over a private socket, one at a time: the engine can do no better."""
@@ -39,6 +45,7 @@ class Owner:
     def __init__(self, directory: Path, idle: float) -> None:
         from .edge import EdgeEngine
 
+        self._directory = directory
         self._engine = EdgeEngine(directory)
         self._idle = idle
         self._last_used = time.monotonic()
@@ -49,61 +56,79 @@ class Owner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leaving.set)
-        server = await asyncio.start_unix_server(self._talk, socket)
+        server = await asyncio.start_unix_server(self._talk, socket, backlog=BACKLOG)
+        self._socket = socket
+        self._note = write_note(self._directory, Note.mine(self._directory, socket))
         try:
             while not self._leaving.is_set():
-                self._engine.flush_all()
+                self._flush()
                 await self._tick()
         finally:
             server.close()
-            self._engine.close()
+            self._leave()
+
+    def _flush(self) -> None:
+        try:
+            self._engine.flush_all()
+        except Exception as error:  # a full disk, say: all of it is in the engine's log too
+            log.error("flushing failed: %s", type(error).__name__)
 
     async def _tick(self) -> None:
         try:
             await asyncio.wait_for(self._leaving.wait(), TICK)
         except TimeoutError:
-            if time.monotonic() - self._last_used > self._idle:
+            if time.monotonic() - self._last_used > self._idle or self._is_lost():
                 self._leaving.set()
+
+    def _is_lost(self) -> bool:
+        """Whether nobody can find this owner any more: its note or its socket was deleted."""
+        try:
+            note = file_in(self._directory).stat()
+            return not (os.path.samestat(note, self._note) and self._socket.exists())
+        except OSError:
+            return True
+
+    def _leave(self) -> None:
+        """Write everything out, unless the directory is somebody else's by now."""
+        if not self._is_lost():
+            self._engine.close()
+            file_in(self._directory).unlink(missing_ok=True)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while not self._leaving.is_set():
+            while True:
                 request = await wire.read(reader)
-                if self._leaving.is_set():
+                if self._leaving.is_set() or self._is_lost():
+                    self._leaving.set()
                     break  # unanswered: the client asks the next owner
                 self._last_used = time.monotonic()
-                await wire.write(writer, await self._answer(*request))
+                await wire.write(writer, await self._answer(request))
         except (EOFError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, operation: str, arguments: dict[str, Any]) -> list[Any]:
-        if operation == "retire":
-            self._leaving.set()
-            return ["ok", None]
+    async def _answer(self, request: Any) -> bytes:
+        match request:
+            case ["retire", _]:
+                self._leaving.set()
+                return wire.packed(["ok", None])
+            case [str() as operation, dict() as arguments]:
+                return await self._done(operation, arguments)
+            case _:
+                raise ConnectionError("that is no request")
+
+    async def _done(self, operation: str, arguments: dict[str, Any]) -> bytes:
         try:
             method = getattr(self._engine, operation)
             assert inspect.iscoroutinefunction(method), operation
-            return ["ok", await method(**arguments)]
-        except Exception as error:
+            return wire.packed(["ok", await method(**arguments)])
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in the engine is no Exception
             if not isinstance(error, SparkError):
                 log.error("%s failed: %s", operation, type(error).__name__)
-            return wire.error_answer(error)
-
-
-def _announce(directory: Path, socket: Path) -> Path:
-    """Tell others where the socket is; clear away that of an owner that was killed."""
-    file = directory / "owner.json"
-    if file.exists():
-        former = Path(json.loads(file.read_text("utf-8"))["socket"]).parent
-        if former.name.startswith(SOCKET_FOLDER):
-            shutil.rmtree(former, ignore_errors=True)
-    note = {"socket": str(socket), "pid": os.getpid(), "version": version("spark-core-qdrant")}
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(note), "utf-8")
-    temporary.replace(file)
-    return file
+            return wire.packed(wire.error_answer(error))
 
 
 def main() -> int:
@@ -114,14 +139,16 @@ def main() -> int:
     arguments = parser.parse_args()
     directory: Path = arguments.directory
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    os.umask(0o077)  # what lies here is for this user alone
     with (directory / "owner.lock").open("w") as lock:
         if not _locked(lock):
             return 0  # somebody else was quicker, which is just as well
-        # A folder in the system's temporary one: its path is short enough for a socket
-        # however deep the directory lies, and nobody else may enter it.
-        home = Path(tempfile.mkdtemp(prefix=SOCKET_FOLDER))
+        _clear_away_former(directory)
+        home = _private_folder()
         try:
-            asyncio.run(_run(directory, home / "owner.sock", arguments.idle))
+            asyncio.run(Owner(directory, arguments.idle).serve(home / "owner.sock"))
+        except SparkError as error:
+            sys.exit(str(error))
         finally:
             shutil.rmtree(home, ignore_errors=True)
     return 0
@@ -140,13 +167,21 @@ def _locked(lock: IO[str]) -> bool:
     return False
 
 
-async def _run(directory: Path, socket: Path, idle: float) -> None:
-    owner = Owner(directory, idle)
-    file = _announce(directory, socket)
-    try:
-        await owner.serve(socket)
-    finally:
-        file.unlink(missing_ok=True)
+def _clear_away_former(directory: Path) -> None:
+    """Delete the socket of an owner that was killed."""
+    with suppress(ConnectionError):
+        folder = Path(read_note(directory).socket).parent
+        if folder.name.startswith(SOCKET_FOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _private_folder() -> Path:
+    """A folder in the system's temporary one, which nobody else may enter.
+
+    Its path is short enough for a socket however deep the directory lies.
+    """
+    short = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
+    return Path(tempfile.mkdtemp(prefix=SOCKET_FOLDER, dir=None if short else "/tmp"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from spark_core.errors import Conflict, NotFound
+from spark_core.errors import BackendError, Conflict, NotFound
 
 from ..engine import Build, build_of
 
@@ -20,10 +20,7 @@ class Catalog:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._file = directory / "catalog.json"
-        self.builds: dict[str, Build] = {}
-        if self._file.exists():
-            stored = json.loads(self._file.read_text("utf-8"))
-            self.builds = {name: build_of(build) for name, build in stored.items()}
+        self.builds: dict[str, Build] = self._read() if self._file.exists() else {}
         self._sweep()
 
     def __getitem__(self, name: str) -> Build:
@@ -56,6 +53,16 @@ class Catalog:
     def clear(self, generation: str) -> None:
         """Delete the folder of a *generation* that no collection is any more."""
         shutil.rmtree(self.folder(generation), ignore_errors=True)
+
+    def _read(self) -> dict[str, Build]:
+        try:
+            stored = json.loads(self._file.read_text("utf-8"))
+            return {name: build_of(build) for name, build in stored.items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BackendError(
+                f"{self._file}, which lists the collections, is damaged",
+                hint=f"restore it from a backup, or delete {self.directory} and index anew",
+            ) from error
 
     def _write(self, builds: dict[str, Build]) -> None:
         """Replace the file: a reader, or the next process, sees the old or the new."""

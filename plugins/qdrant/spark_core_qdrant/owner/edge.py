@@ -17,7 +17,7 @@ import qdrant_edge as edge
 from spark_core.errors import Conflict, InvalidRequest, SparkError, StorageFull
 
 from ..engine import Build, Filter, Found, Row, Search, check_dimension, check_query
-from ..filters import build_filter
+from ..filters import build_filter, field_path
 from ..fusion import Leg, Ranked, fuse, prefetch_for, shown
 from ..sparse import encode_document, encode_query
 from .catalog import Catalog
@@ -86,7 +86,7 @@ class EdgeEngine:
         shard = edge.EdgeShard.create(str(folder), _config(build["dimension"]))
         for field in build["indexed"]:
             kind = edge.PayloadSchemaType.Keyword
-            shard.update(edge.UpdateOperation.create_field_index(field, kind))
+            shard.update(edge.UpdateOperation.create_field_index(field_path(field), kind))
         shard.flush()
         self._shards[build["generation"]] = shard
         self._catalog.add(name, build)
@@ -208,7 +208,8 @@ def _legs(shard: edge.EdgeShard, search: Search, language: str) -> tuple[Leg | N
     def leg(vector: Any, using: str) -> Leg:
         query = edge.Query.Nearest(vector, using=using)
         request = edge.QueryRequest(limit=limit, query=query, filter=filter)
-        return [(point.id.int, point.score) for point in shard.query(request)]
+        points: list[Any] = shard.query(request)  # Any: their ids can be but UUIDs here
+        return [(point.id.int, point.score) for point in points]
 
     dense = None if search["dense"] is None else leg(_numbers(search["dense"]), DENSE)
     if search["text"] is None:

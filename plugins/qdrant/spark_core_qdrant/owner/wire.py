@@ -2,6 +2,7 @@
 
 A request is ``[operation, arguments]``; an answer is ``["ok", result]``, or
 ``["error", class, message, hint]`` with the name of one of :mod:`spark_core.errors`.
+What is not of this form is taken for a broken connection.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import msgpack
 
 from spark_core import errors
 
-__all__ = ["error_answer", "read", "result_of", "write"]
+__all__ = ["error_answer", "packed", "read", "result_of", "write"]
+
+#: The longest document, in bytes: nobody waits, or makes room, for more than that.
+LONGEST = 2**28
 
 _LENGTH = struct.Struct(">I")
 
@@ -23,20 +27,40 @@ async def read(reader: asyncio.StreamReader) -> Any:
     """The next document.
 
     :raises EOFError: the other end is gone (as :class:`asyncio.IncompleteReadError`).
+    :raises ConnectionError: the other end does not speak like this.
     """
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    return msgpack.unpackb(await reader.readexactly(length), strict_map_key=False)
+    if length > LONGEST:
+        raise ConnectionError("a frame is too long")
+    try:
+        return msgpack.unpackb(await reader.readexactly(length), strict_map_key=False)
+    except ValueError:
+        raise ConnectionError("a frame holds no document") from None
 
 
-async def write(writer: asyncio.StreamWriter, document: Any) -> None:
-    """Send *document*."""
-    packed = msgpack.packb(document, default=list)
-    # In one piece: two would wake the other end twice.
-    writer.write(_LENGTH.pack(len(packed)) + packed)
+def packed(document: Any) -> bytes:
+    """*document* as a frame.
+
+    :raises InvalidRequest: it cannot be one.
+    """
+    try:
+        body: bytes = msgpack.packb(document)
+    except (TypeError, ValueError, OverflowError):
+        raise errors.InvalidRequest("the embedded index cannot store or find such data") from None
+    if len(body) > LONGEST:
+        raise errors.InvalidRequest(
+            f"more than {LONGEST // 2**20} MiB at once are too much for the embedded index"
+        )
+    return _LENGTH.pack(len(body)) + body
+
+
+async def write(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    """Send what :func:`packed` made."""
+    writer.write(frame)
     await writer.drain()
 
 
-def error_answer(error: Exception) -> list[Any]:
+def error_answer(error: BaseException) -> list[Any]:
     """The answer that makes the other end raise *error*."""
     if isinstance(error, errors.SparkError):
         return ["error", type(error).__name__, error.message, error.hint]
