@@ -10,7 +10,8 @@ the vector given (top 100 of each leg, reciprocal rank fusion, 10 hits with payl
 turn, so that a noisy machine is noisy for all of them. CPU time is that of every process that
 takes part. Two programs that share our store are compared with two threads that share Edge:
 Edge holds the interpreter's lock and lets one process open a directory, so that is the other
-way to have two of them. ``--quick`` takes 5,000 points. Filling local mode takes minutes.
+way to have two of them; there the wall time of all queries counts, since what one caller waits is then
+mostly the other's turn. ``--quick`` takes 5,000 points. Filling local mode takes minutes.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from spark_core.contracts.vectors import CollectionSpec, Point, Query
 
 DIMENSION = 384
 TERMS = 80
+VOCABULARY = 30_000
 LIMIT = 10
 PREFETCH = 100
 RRF_K = 60
@@ -70,8 +72,7 @@ def make_data(count: int, queries: int) -> Data:
     centres = chance.normal(size=(200, DIMENSION))
     near = centres[chance.integers(0, 200, count)]
     vectors = _unit(near + 0.6 * chance.normal(size=near.shape))
-    # Zipf's law, as in language: a few words are in most texts.
-    words = np.minimum(chance.zipf(1.3, size=(count, TERMS)), 30_000)
+    words = chance.choice(VOCABULARY, size=(count, TERMS), p=_word_chances())
     points = [
         Point(_id(n), vector.tolist(), _text(row), _payload(n))
         for n, (vector, row) in enumerate(zip(vectors, words, strict=True))
@@ -84,6 +85,12 @@ def make_data(count: int, queries: int) -> Data:
             for vector, row in zip(asked, words, strict=False)
         ],
     )
+
+
+def _word_chances() -> np.ndarray:
+    """Zipf's law without its head, which are stop words: the commonest is in a third of texts."""
+    chances: np.ndarray = 1 / (np.arange(VOCABULARY) + 30)
+    return chances / chances.sum()
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -240,14 +247,19 @@ def workers(folder: Path, count: int) -> Iterator[list[Connection]]:
 
 @dataclass
 class Taken:
-    """Seconds per query, and CPU seconds over all of them."""
+    """Seconds of each query as its caller saw them; wall and CPU seconds over all of them."""
 
     seconds: list[float] = field(default_factory=list)
+    wall: float = 0.0
     cpu: float = 0.0
 
     @property
     def p50(self) -> float:
         return median(self.seconds) * 1000
+
+    @property
+    def wall_each(self) -> float:
+        return self.wall / len(self.seconds) * 1000
 
     @property
     def cpu_each(self) -> float:
@@ -263,7 +275,7 @@ class Ours:
 
     def ask(self, taken: Taken, queries: list[Query], programs: int) -> list[list[str]]:
         """Let the first *programs* ask all *queries* at the same time."""
-        before = cpu_seconds(self._owner)
+        before, started = cpu_seconds(self._owner), time.perf_counter()
         for pipe in self._pipes[:programs]:
             pipe.send(queries)
         found: list[list[str]] = []
@@ -271,6 +283,7 @@ class Ours:
             seconds, cpu, found = pipe.recv()
             taken.seconds += seconds
             taken.cpu += cpu
+        taken.wall += time.perf_counter() - started
         taken.cpu += cpu_seconds(self._owner) - before
         return found
 
@@ -284,6 +297,7 @@ def ask(
         started = time.perf_counter()
         found.append(search(query))
         taken.seconds.append(time.perf_counter() - started)
+    taken.wall += sum(taken.seconds[-len(queries) :])
     taken.cpu += time.process_time() - before
     return found
 
@@ -291,7 +305,7 @@ def ask(
 def ask_from_two_threads(
     taken: Taken, queries: list[Query], search: Callable[[Query], list[str]]
 ) -> None:
-    before, parts = time.process_time(), (Taken(), Taken())
+    before, started, parts = time.process_time(), time.perf_counter(), (Taken(), Taken())
     threads = [threading.Thread(target=ask, args=(part, queries, search)) for part in parts]
     for thread in threads:
         thread.start()
@@ -299,6 +313,7 @@ def ask_from_two_threads(
         thread.join()
     for part in parts:
         taken.seconds += part.seconds
+    taken.wall += time.perf_counter() - started
     taken.cpu += time.process_time() - before
 
 
@@ -339,13 +354,14 @@ def run(quick: bool = False) -> None:
         taken, alike = measure(data, Path(home), rounds)
     edge_, one, threads, two, local = taken.values()
     rows = [
-        (name, len(t.seconds), f"{t.p50:.2f}", f"{t.cpu_each:.2f}") for name, t in taken.items()
+        (name, len(t.seconds), f"{t.p50:.2f}", f"{t.wall_each:.2f}", f"{t.cpu_each:.2f}")
+        for name, t in taken.items()
     ]
     title = f"Hybrid query, {count:,} points x {DIMENSION}"
-    show(title, ("", "queries", "p50 ms", "CPU ms each"), rows)
+    show(title, ("", "queries", "p50 ms", "wall ms each", "CPU ms each"), rows)
     ratios = [
-        ("time, one program / Edge in process", f"{one.p50 / edge_.p50:.2f}", "<= 1.5"),
-        ("time, two programs / two threads on Edge", f"{two.p50 / threads.p50:.2f}", "<= 1.5"),
+        ("p50, one program / Edge in process", f"{one.p50 / edge_.p50:.2f}", "<= 1.5"),
+        ("wall, two programs / two threads", f"{two.wall_each / threads.wall_each:.2f}", "<= 1.5"),
         ("CPU, local mode / ours", f"{local.cpu_each / one.cpu_each:.0f}", ">= 200"),
         ("hits that Edge's own fusion has too", f"{alike:.3f}", ""),
     ]

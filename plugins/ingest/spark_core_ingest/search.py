@@ -132,7 +132,7 @@ def _check_fields(filter: Mapping[str, Any], settings: IngestSettings) -> None:
 def _either_type(wanted: Scalar | list[Scalar]) -> list[Scalar]:
     """The wanted values, numbers also as text and the reverse: SQLite's columns hold either."""
     values = wanted if isinstance(wanted, list) else [wanted]
-    return [form for value in values for form in (value, *_other_forms(value)) if _finite(form)]
+    return [form for value in values for form in (value, *_other_forms(value)) if _possible(form)]
 
 
 def _other_forms(value: Scalar) -> list[Scalar]:
@@ -148,8 +148,11 @@ def _other_forms(value: Scalar) -> list[Scalar]:
     return [] if value is None else [str(value)]
 
 
-def _finite(value: Scalar) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
+def _possible(value: Scalar) -> bool:
+    """Whether a SQLite database can hold *value*; stores may not even be able to ask for it."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _hit(hit: Hit) -> SearchHit:

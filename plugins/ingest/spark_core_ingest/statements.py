@@ -24,7 +24,9 @@ class Statements:
     """
 
     def __init__(self, connection: sqlite3.Connection, name: str, kind: KindSettings) -> None:
-        self._from = _quoted(kind.table) if kind.table else _view(connection, name, kind)
+        self._from = (
+            _quoted(kind.table) if kind.table is not None else _view(connection, name, kind)
+        )
         known = _columns(connection, name, kind, self._from)
         named = [_real_name(name, kind, column, known) for column in kind.columns]
         self._columns = ", ".join(f"r.{_quoted(column)}" for column in named)
@@ -49,12 +51,17 @@ class Statements:
 
     def page(self, last: Any) -> tuple[str, tuple[Any, ...]]:
         """The rows behind the place *last*, ``None`` for all, in the order of their ids."""
-        # Bytes, since a text that is no UTF-8 would come back as another one.
-        place = f"CAST({self._id} AS BLOB)" if self._text_id else self._id
-        bound = "CAST(? AS TEXT)" if self._text_id else "?"
-        where = f"{self._id} IS NOT NULL" if last is None else f"{self._id} > {bound}"
-        query = f"{self._select(place)} WHERE {where} ORDER BY {self._id}"
-        return query, () if last is None else (last,)
+        if not self._text_id:
+            query = self._page(self._id, None if last is None else "?")
+            return query, () if last is None else (last,)
+        # By its bytes: a text that is no UTF-8 would come back as another one. And not as a
+        # parameter, of which SQLite does not know the encoding.
+        bound = None if last is None else f"CAST(X'{last.hex()}' AS TEXT)"
+        return self._page(f"CAST({self._id} AS BLOB)", bound), ()
+
+    def _page(self, place: str, bound: str | None) -> str:
+        where = f"{self._id} IS NOT NULL" if bound is None else f"{self._id} > {bound}"
+        return f"{self._select(place)} WHERE {where} ORDER BY {self._id}"
 
     @property
     def everything(self) -> str:
@@ -97,7 +104,7 @@ def _columns(
     connection: sqlite3.Connection, name: str, kind: KindSettings, source: str
 ) -> list[str]:
     """The names of the columns of *source*."""
-    if kind.table:
+    if kind.table is not None:
         query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
         tables = [table for (table,) in connection.execute(query)]
         if _folded(kind.table) not in map(_folded, tables):

@@ -77,8 +77,9 @@ async def test_letters_beyond_ascii_keep_their_case(database):
     database.run("CREATE TABLE t (id, text, Äther, äther); INSERT INTO t VALUES (1, 'x', 2, 3)")
     (record,) = await database.read(kind(metadata=["äther"]))
     assert dict(record.metadata) == {"äther": 3}
-    with pytest.raises(SourceError, match="no column 'ÄTHER'"):
-        await database.read(kind(metadata=["ÄTHER"]))
+    database.run("ALTER TABLE t DROP COLUMN Äther")
+    with pytest.raises(SourceError, match="no column 'Äther'; did you mean 'äther'"):
+        await database.read(kind(metadata=["Äther"]))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ async def test_ids_that_differ_in_case_or_space_are_two(database):
     [
         "SELECT person_id AS id, full_name AS text FROM people",
         "select person_id AS id, full_name AS text FROM people;",
-        "SELECT person_id AS id, full_name AS text FROM people ; ; -- all of them",
+        "SELECT person_id AS id, full_name AS text FROM people ; -- all of them",
         "-- everybody\nSELECT person_id AS id, full_name AS text FROM people -- really",
         "/* everybody */ SELECT person_id AS id, full_name AS text FROM people /* so",
         "WITH p AS (SELECT * FROM people) SELECT person_id AS id, full_name AS text FROM p",
@@ -184,7 +185,7 @@ async def test_a_query_may_be_written_as_in_a_shell(database, query):
 async def test_a_join_that_repeats_ids_keeps_every_row(database):
     """The rows of one id are occurrences of one record."""
     database.run(PEOPLE).run(
-        "CREATE TABLE calls (person_id, what); INSERT INTO calls VALUES (1, 'a'), (2, 'b'), (1, 'c')"
+        "CREATE TABLE calls (person_id, what);INSERT INTO calls VALUES (1, 'a'), (2, 'b'), (1, 'c')"
     )
     query = "SELECT people.person_id, what FROM people JOIN calls USING (person_id)"
     found = await database.read({"query": query, "id": "person_id", "text": "what"}, batch=1)
@@ -216,7 +217,7 @@ async def test_a_join_that_repeats_ids_keeps_every_row(database):
 async def test_what_is_no_select_is_refused(database, fingerprint, query):
     """The error names the kind, and the database is as it was."""
     before = fingerprint(database.run(PEOPLE).path)
-    with pytest.raises(SourceError, match="kind thing: its query|not authorized"):
+    with pytest.raises(SourceError, match="kind thing: its query"):
         await database.read({"query": query, "id": "id", "text": "text"})
     assert fingerprint(database.path) == before
 
@@ -246,9 +247,7 @@ async def test_what_is_no_select_is_refused(database, fingerprint, query):
 )
 async def test_a_wrong_name_is_told_with_the_nearest(database, mapping, message):
     """Counting and reading both say which table or column, of which kind."""
-    source = database.run(PEOPLE).source(
-        thing={"id": "person_id", "text": "full_name", **mapping}
-    )
+    source = database.run(PEOPLE).source(thing={"id": "person_id", "text": "full_name", **mapping})
     with pytest.raises(SourceError) as counting:
         await source.counts()
     with pytest.raises(SourceError) as reading:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from spark_core.errors import SettingsError, Unavailable
 
-from .engine import Build, Engine, Filter, Found, Row, Search, build_of
+from .engine import (
+    Build,
+    Engine,
+    Filter,
+    Found,
+    Row,
+    Search,
+    build_of,
+    check_dimension,
+    pieces,
+)
 from .owner import wire
+from .owner.note import own_version, read_note
 
 __all__ = ["EmbeddedEngine", "open_embedded"]
 
@@ -26,6 +35,12 @@ PATIENCE = 30.0
 
 #: How long to wait for a started owner before another is started, in seconds.
 START = 5.0
+
+#: How many requests may be under way: the owner answers one at a time anyway.
+CONNECTIONS = 16
+
+#: What asking an owner that is gone, or not yet there, may raise.
+GONE = (OSError, EOFError)
 
 
 @asynccontextmanager
@@ -42,9 +57,16 @@ def _made(directory: Path) -> Path:
     """*directory*, which exists from now on, by the one name it has."""
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return directory.resolve()
     except OSError as error:
-        raise SettingsError(f"{directory} cannot hold an index: {error.strerror}") from error
-    return directory.resolve()
+        raise _unusable(directory, error) from error
+
+
+def _unusable(directory: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"{directory} cannot hold an index: {error.strerror}",
+        hint="choose another [plugins.qdrant] directory",
+    )
 
 
 class EmbeddedEngine:
@@ -76,8 +98,9 @@ class EmbeddedEngine:
 
     async def upsert(self, name: str, rows: list[Row]) -> None:
         """Store points, in pieces that keep the owner busy for a few milliseconds only."""
-        for start in range(0, len(rows), 128):
-            await self._owner.request("upsert", name=name, rows=rows[start : start + 128])
+        check_dimension(await self.describe(name), (row[1] for row in rows))
+        for piece in pieces(rows):
+            await self._owner.request("upsert", name=name, rows=piece)
 
     async def delete(self, name: str, ids: list[str], filter: Filter) -> None:
         """Delete points."""
@@ -120,7 +143,9 @@ class OwnerClient:
         self._directory = directory
         self._idle = idle
         self._free: list[Connection] = []
+        self._turns = asyncio.Semaphore(CONNECTIONS)
         self._starting = asyncio.Lock()
+        self._broken: tuple[float, str] = (0.0, "")  # when a start failed, and of what
 
     def close(self) -> None:
         """Hang up."""
@@ -133,22 +158,27 @@ class OwnerClient:
 
         :raises Unavailable: there is no owner, and none could be started.
         """
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        frame = wire.packed([operation, arguments])
+        async with self._turns:
+            return wire.result_of(await self._answer(frame))
+
+    async def _answer(self, frame: bytes) -> list[Any]:
+        deadline = _now() + PATIENCE
         while True:
-            with suppress(ConnectionError, EOFError, FileNotFoundError):
-                return wire.result_of(await self._ask([operation, arguments]))
-            if asyncio.get_running_loop().time() > deadline:
+            with suppress(*GONE):
+                return await self._ask(frame)
+            if _now() > deadline:
                 raise Unavailable(
                     f"the index in {self._directory} does not answer: its process keeps dying",
                     hint=f"see {self._directory / 'owner.log'}",
                 )
             await self._start(deadline)
 
-    async def _ask(self, request: list[Any]) -> list[Any]:
+    async def _ask(self, frame: bytes) -> list[Any]:
         connection = self._free.pop() if self._free else await self._connect()
         reader, writer = connection
         try:
-            await wire.write(writer, request)
+            await wire.write(writer, frame)
             answer: list[Any] = await wire.read(reader)
         except BaseException:
             writer.close()
@@ -157,60 +187,101 @@ class OwnerClient:
         return answer
 
     async def _connect(self) -> Connection:
-        note = json.loads((self._directory / "owner.json").read_text("utf-8"))
-        connection = await asyncio.open_unix_connection(note["socket"])
-        if note["version"] != version("spark-core-qdrant"):
+        note = read_note(self._directory)
+        try:
+            connection = await asyncio.open_unix_connection(note.socket)
+        except PermissionError as error:
+            raise SettingsError(
+                f"the index in {self._directory} is in use by another user",
+                hint="run both programs as one user, or each with an index of its own",
+            ) from error
+        if note.version != own_version():
             await self._retire(connection)
         return connection
 
     async def _retire(self, connection: Connection) -> None:
         """Ask an owner of another version to leave: the next one is of ours."""
         reader, writer = connection
-        await wire.write(writer, ["retire", {}])
-        await wire.read(reader)
-        writer.close()
+        try:
+            await wire.write(writer, wire.packed(["retire", {}]))
+            await wire.read(reader)
+        finally:
+            writer.close()
         raise ConnectionError("the owner was of another version")
 
     async def _start(self, deadline: float) -> None:
         """Start an owner, unless one answers by now, and wait until it does."""
         self.close()  # what is left of the connections leads to the owner that is gone
+        asked = _now()
         async with self._starting:
-            if await self._answers():
+            failed, reason = self._broken
+            if failed > asked:  # while this request was waiting for its turn
+                raise Unavailable(reason, hint=f"see {self._directory / 'owner.log'}")
+            if not await self._answers():
+                await self._answering(_spawn(self._directory, self._idle), deadline)
+
+    async def _answering(self, process: subprocess.Popen[bytes], deadline: float) -> None:
+        """Wait until the owner answers, or *process* is known not to become it."""
+        until = min(deadline, _now() + START)
+        while _now() < until and not await self._answers():
+            await asyncio.sleep(0.01)
+            if (code := process.poll()) is not None:
+                if code > 0:  # else it was killed, or somebody else's was quicker
+                    raise self._failed()
                 return
-            process = _spawn(self._directory, self._idle)
-            loop = asyncio.get_running_loop()
-            until = min(deadline, loop.time() + START)
-            while loop.time() < until:
-                await asyncio.sleep(0.01)
-                if await self._answers():
-                    return
-                if process.poll():
-                    raise Unavailable(
-                        f"the index in {self._directory} cannot be opened",
-                        hint=f"see {self._directory / 'owner.log'}",
-                    )
+
+    def _failed(self) -> Unavailable:
+        """What is wrong with an owner that cannot start."""
+        reason = f"the index in {self._directory} cannot be opened: {_last_words(self._directory)}"
+        self._broken = (_now(), reason)
+        return Unavailable(reason, hint=f"see {self._directory / 'owner.log'}")
 
     async def _answers(self) -> bool:
-        with suppress(ConnectionError, EOFError, FileNotFoundError):
+        with suppress(*GONE):
             self._free.append(await self._connect())
             return True
         return False
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def _spawn(directory: Path, idle: float) -> subprocess.Popen[bytes]:
     """Start an owner that outlives this process. It leaves at once if there is another."""
-    command = [sys.executable, "-m", "spark_core_qdrant.owner", str(directory), "--idle", str(idle)]
-    log = os.open(directory / "owner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # -P: a module of the same name in the working directory is not what is meant.
+    module = [sys.executable, "-P", "-m", "spark_core_qdrant.owner"]
+    log = _log(directory)
     try:
         process = subprocess.Popen(
-            command,
+            [*module, str(directory), "--idle", str(idle)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C is for the program, not for the index
         )
+    except OSError as error:
+        raise Unavailable(f"the process of the index cannot start: {error.strerror}") from error
     finally:
         os.close(log)
     # Whoever starts a process must wait for it, or its remains stay in the process table.
     threading.Thread(target=process.wait, daemon=True).start()
     return process
+
+
+def _log(directory: Path) -> int:
+    """A descriptor of the owner's log, in the directory, which may have been deleted meanwhile."""
+    try:
+        _made(directory)
+        return os.open(directory / "owner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+
+
+def _last_words(directory: Path) -> str:
+    """The last line of the owner's log: what it died of."""
+    with suppress(OSError, IndexError), (directory / "owner.log").open("rb") as log:
+        log.seek(0, os.SEEK_END)
+        log.seek(max(0, log.tell() - 2000))
+        return log.read().decode(errors="replace").strip().splitlines()[-1]
+    return "no reason is known"

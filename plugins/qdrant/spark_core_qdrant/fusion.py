@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from .engine import Found
 
-__all__ = ["PREFETCH", "RRF_K", "Leg", "Ranked", "fuse", "prefetch_for", "shown"]
+__all__ = ["PREFETCH", "RRF_K", "TIES", "Leg", "Ranked", "fuse", "is_cut", "prefetch_for", "shown"]
 
 #: The constant of Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet
 #: and individual Rank Learning Methods" (SIGIR 2009).
@@ -22,6 +21,13 @@ RRF_K = 60
 
 #: How many points each leg contributes at the least.
 PREFETCH = 100
+
+#: How many times as many it is asked for where it would be cut among points of one score, of
+#: which an engine picks any.
+TIES = 20
+
+#: Scores are compared to this many decimals: engines add up in different orders.
+DECIMALS = 5
 
 #: The ids a leg found and their scores, best first. An id is whatever its engine hands out
 #: quickly: text or a number, as long as it sorts like the UUID it stands for.
@@ -43,29 +49,36 @@ def prefetch_for(limit: int, grouped: bool) -> int:
     return max(PREFETCH, limit * 5 if grouped else limit)
 
 
-def fuse(dense: Leg | None, sparse: Leg | None) -> list[Ranked]:
-    """All points of both legs, best first; of one leg alone, with that leg's own scores.
+def is_cut(leg: Leg, limit: int) -> bool:
+    """Whether *leg* goes on behind its place *limit* with points of that place's score."""
+    return len(leg) > limit and _rounded(leg[limit - 1]) == _rounded(leg[limit])
 
-    Points that a leg scores alike are ranked by id, so that the order never depends on how
-    the points lie in memory.
+
+def fuse(dense: Leg | None, sparse: Leg | None, limit: int) -> list[Ranked]:
+    """*limit* points of each leg, best first; of one leg alone, with that leg's own scores.
+
+    The order never depends on how the points lie in memory: points that a leg scores alike are
+    ranked by id, and of points that come out alike the one that the dense leg has first is
+    first. Two that the legs put in opposite places always come out alike, so this is no rare
+    case (``docs/explanation/quality.md``).
     """
-    dense, sparse = _ordered(dense), _ordered(sparse)
+    dense, sparse = _ordered(dense, limit), _ordered(sparse, limit)
     dense_ranks, sparse_ranks = _ranks(dense), _ranks(sparse)
-    both = dense is not None and sparse is not None
-    scores = _joined(dense_ranks, sparse_ranks) if both else dict(dense or sparse or ())
-    best_first = sorted(sorted(scores), key=scores.__getitem__, reverse=True)
-    return [
-        Ranked(id, scores[id], dense_ranks.get(id), sparse_ranks.get(id)) for id in best_first
-    ]
+    if dense is None or sparse is None:
+        scores = dict(dense or sparse or ())
+        best_first = list(scores)
+    else:
+        scores = _joined(dense_ranks, sparse_ranks)
+        best_first = sorted(scores, key=scores.__getitem__, reverse=True)  # stable: dense first
+    return [Ranked(id, scores[id], dense_ranks.get(id), sparse_ranks.get(id)) for id in best_first]
 
 
-def _group(value: Any) -> Any:
-    """*value* as a set can hold it."""
-    return json.dumps(value) if isinstance(value, list | dict) else value
+def _ordered(leg: Leg | None, limit: int) -> Leg | None:
+    return None if leg is None else sorted(sorted(leg), key=_rounded, reverse=True)[:limit]
 
 
-def _ordered(leg: Leg | None) -> Leg | None:
-    return None if leg is None else sorted(sorted(leg), key=itemgetter(1), reverse=True)
+def _rounded(found: tuple[Any, float]) -> float:
+    return round(found[1], DECIMALS)
 
 
 def _ranks(leg: Leg | None) -> dict[Any, int]:
@@ -98,3 +111,8 @@ def shown(
         if group is None or group not in groups:
             groups.add(group)
             yield point.id, point.score, payload, point.dense_rank, point.sparse_rank
+
+
+def _group(value: Any) -> Any:
+    """*value* as a set can hold it."""
+    return json.dumps(value) if isinstance(value, list | dict) else value

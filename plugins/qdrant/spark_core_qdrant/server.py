@@ -6,9 +6,10 @@ which carries its build as metadata. Switching the alias is the server's own ato
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, cast
@@ -16,12 +17,14 @@ from urllib.parse import urlsplit
 
 import httpx
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from spark_core.errors import (
     BackendError,
     Conflict,
     NotFound,
+    SettingsError,
     SparkError,
     StorageFull,
     TimedOut,
@@ -38,9 +41,10 @@ from .engine import (
     build_of,
     check_dimension,
     check_query,
+    pieces,
 )
-from .filters import build_filter
-from .fusion import Leg, fuse, prefetch_for, shown
+from .filters import build_filter, field_path
+from .fusion import TIES, Leg, fuse, is_cut, prefetch_for, shown
 from .settings import QdrantSettings
 from .sparse import encode_document, encode_query
 
@@ -50,6 +54,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DENSE, SPARSE = "dense", "bm25"
+
+#: What the client raises when something is wrong with the server or its answers: it asserts
+#: that an answer has a result.
+FAILURES = (
+    ResponseHandlingException,
+    UnexpectedResponse,
+    QdrantException,
+    httpx.HTTPError,
+    AssertionError,
+)
 
 CONDITIONS: Any = SimpleNamespace(
     Filter=models.Filter,
@@ -63,34 +77,63 @@ CONDITIONS: Any = SimpleNamespace(
 
 @asynccontextmanager
 async def open_server(settings: QdrantSettings) -> AsyncIterator[Engine]:
-    """Use the server that the settings name. Nothing is asked of it yet."""
-    client = AsyncQdrantClient(
-        url=settings.url,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-        timeout=round(settings.timeout_s),
-        check_compatibility=False,  # asks the server, and blocks while it does
-        trust_env=False,
-    )
+    """Use the server that the settings name. Nothing is asked of it yet.
+
+    :raises SettingsError: the URL is none.
+    """
+    url = settings.url or ""
+    client = _client(url, settings)
     try:
-        yield ServerEngine(client, _shown_url(settings.url or ""))
+        yield ServerEngine(client, _shown_url(url))
     finally:
         await client.close()
 
 
+def _client(url: str, settings: QdrantSettings) -> AsyncQdrantClient:
+    # As a header: given as such, the client would speak TLS to a URL without a scheme, and
+    # warn of one without TLS.
+    key = {"api-key": settings.api_key.get_secret_value()} if settings.api_key else None
+    try:
+        if not urlsplit(url).hostname:
+            raise ValueError("no host")
+        return AsyncQdrantClient(
+            url=url,
+            headers=key,
+            timeout=math.ceil(settings.timeout_s),
+            check_compatibility=False,  # asks the server, and blocks while it does
+            trust_env=False,
+        )
+    except ValueError:  # whose text may hold a password
+        raise SettingsError(
+            f"[plugins.qdrant] url = {_shown_url(url)!r} is not a server's URL",
+            hint="such as http://spark2:6333",
+        ) from None
+
+
 def _shown_url(url: str) -> str:
     """*url* without a name and password, for messages."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    scheme, _, rest = url.rpartition("://")
+    host = rest.rpartition("@")[2].partition("?")[0]
+    return f"{scheme}://{host}" if scheme else host
 
 
 def _translated(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """What the client raises becomes an error of ours that names the server."""
 
+    async def said_again(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(*args, **kwargs)
+        except UnexpectedResponse as error:
+            if error.status_code != 404:
+                raise
+        # Somebody has replaced the collection since its alias was read: read it again.
+        return await method(*args, **kwargs)
+
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await method(*args, **kwargs)
-        except (ResponseHandlingException, UnexpectedResponse, httpx.HTTPError) as error:
+            return await said_again(*args, **kwargs)
+        except FAILURES as error:
             engine = cast(ServerEngine, args[0])
             raise _translate(error, engine.url) from error
 
@@ -100,9 +143,15 @@ def _translated(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coro
 def _translate(error: Exception, url: str) -> SparkError:
     if isinstance(error, UnexpectedResponse):
         return _by_status(error, url)
+    if isinstance(error, ResourceExhaustedResponse):
+        busy = f"the Qdrant server at {url} is busy"
+        return Unavailable(busy, retry_after=float(error.retry_after_s))
     source = error.source if isinstance(error, ResponseHandlingException) else error
     if isinstance(source, httpx.TimeoutException) and not isinstance(source, httpx.ConnectTimeout):
-        return TimedOut(f"the Qdrant server at {url} did not answer in time")
+        return TimedOut(
+            f"the Qdrant server at {url} did not answer in time",
+            hint="give it more, by [plugins.qdrant] timeout_s",
+        )
     if isinstance(source, httpx.TransportError):
         return Unavailable(
             f"the Qdrant server at {url} cannot be reached",
@@ -113,7 +162,7 @@ def _translate(error: Exception, url: str) -> SparkError:
 
 def _by_status(error: UnexpectedResponse, url: str) -> SparkError:
     status = error.status_code or 0
-    if status in (429, 503):
+    if status in (429, 502, 503, 504):
         return Unavailable(f"the Qdrant server at {url} is busy")
     if status in (401, 403):
         return BackendError(
@@ -135,7 +184,11 @@ class ServerEngine:
     @_translated
     async def collections(self) -> dict[str, Build]:
         """Every collection's build, by name: those behind an alias and made by us."""
-        return {name: await self._build(behind) for name, behind in (await self._aliases()).items()}
+        builds: dict[str, Build] = {}
+        for name, behind in (await self._aliases()).items():
+            with suppress(Conflict):
+                builds[name] = await self._build(behind)
+        return builds
 
     @_translated
     async def describe(self, name: str) -> Build:
@@ -148,8 +201,9 @@ class ServerEngine:
         behind = (await self._aliases()).get(name)
         if behind == _physical(name, build["generation"]):
             return
-        if behind or await self._client.collection_exists(name):
+        if behind:
             raise Conflict(f"there is a collection {name!r} already")
+        await self._check_free(name)
         physical = _physical(name, build["generation"])
         if not await self._client.collection_exists(physical):
             await self._make(physical, build)
@@ -166,13 +220,19 @@ class ServerEngine:
         )
         for field in build["indexed"]:
             await self._client.create_payload_index(
-                physical, field, models.PayloadSchemaType.KEYWORD
+                physical, field_path(field), models.PayloadSchemaType.KEYWORD
             )
+
+    async def _check_free(self, name: str) -> None:
+        """Fail where another program's collection has the name that an alias is to have."""
+        if await self._client.collection_exists(name):
+            raise Conflict(f"{self.url} has a collection {name!r} not made by spark_core")
 
     @_translated
     async def drop(self, name: str) -> None:
         """Delete a collection if it is there; its alias goes with it."""
         if behind := (await self._aliases()).get(name):
+            await self._build(behind)  # fails where it is somebody else's
             await self._client.delete_collection(behind)
 
     @_translated
@@ -180,7 +240,9 @@ class ServerEngine:
         """Switch the alias, then delete what it named before."""
         aliases = await self._aliases()
         old = aliases.get(name)
-        if old and (await self._build(old))["generation"] == generation:
+        if not old:
+            await self._check_free(name)
+        elif (await self._build(old))["generation"] == generation:
             return
         await self._point(name, await self._behind(by), instead_of=by)
         if old:
@@ -204,8 +266,8 @@ class ServerEngine:
         behind = await self._behind(name)
         build = await self._build(behind)
         check_dimension(build, (row[1] for row in rows))
-        points = [_point(row, build) for row in rows]
-        await self._client.upsert(behind, points, wait=True)
+        for piece in pieces(rows):
+            await self._client.upsert(behind, [_point(row, build) for row in piece], wait=True)
 
     @_translated
     async def delete(self, name: str, ids: list[str], filter: Filter) -> None:
@@ -223,8 +285,8 @@ class ServerEngine:
         behind = await self._behind(name)
         build = await self._build(behind)
         check_query(build, search)
-        dense, sparse = await self._legs(behind, search, build["language"])
-        ranked = fuse(dense, sparse)
+        prefetch = prefetch_for(search["limit"], search["group_by"] is not None)
+        ranked = fuse(*await self._legs(behind, search, build["language"], prefetch), prefetch)
         found: list[Found] = []
         groups: set[Any] = set()
         step = search["limit"] * 2 if search["group_by"] else search["limit"]
@@ -238,7 +300,7 @@ class ServerEngine:
         return found[: search["limit"]]
 
     async def _legs(
-        self, behind: str, search: Search, language: str
+        self, behind: str, search: Search, language: str, limit: int
     ) -> tuple[Leg | None, Leg | None]:
         vectors: dict[str, Any] = {}
         if search["dense"] is not None:
@@ -246,22 +308,26 @@ class ServerEngine:
         if search["text"] is not None:
             indices, values = encode_query(search["text"], language)
             vectors[SPARSE] = models.SparseVector(indices=indices, values=values)
+        condition = build_filter(CONDITIONS, search["filter"])
+        legs = await self._first(limit + 1, behind, vectors, condition)
+        if any(is_cut(leg, limit) for leg in legs.values()):
+            legs = await self._first(limit * TIES, behind, vectors, condition)
+        return legs.get(DENSE), legs.get(SPARSE)
+
+    async def _first(
+        self, count: int, behind: str, vectors: dict[str, Any], condition: Any
+    ) -> dict[str, Leg]:
         requests = [
             models.QueryRequest(
-                query=vector,
-                using=using,
-                filter=build_filter(CONDITIONS, search["filter"]),
-                limit=prefetch_for(search["limit"], search["group_by"] is not None),
-                with_payload=False,
+                query=vector, using=using, filter=condition, limit=count, with_payload=False
             )
             for using, vector in vectors.items()
         ]
         answers = await self._client.query_batch_points(behind, requests)
-        legs: dict[str, Leg] = {
+        return {
             using: [(str(point.id), point.score) for point in answer.points]
             for using, answer in zip(vectors, answers, strict=True)
         }
-        return legs.get(DENSE), legs.get(SPARSE)
 
     @_translated
     async def scroll(self, name: str, filter: Filter, after: str | None, limit: int) -> list[Found]:
@@ -283,7 +349,8 @@ class ServerEngine:
         return (await self._client.count(behind, count_filter=condition, exact=True)).count
 
     async def flush(self, name: str) -> None:
-        """Nothing to do: the server writes its log out before it acknowledges."""
+        """Nothing but to say whether it is there: the server writes out what it acknowledges."""
+        await self.describe(name)
 
     async def _aliases(self) -> dict[str, str]:
         answer = await self._client.get_aliases()
@@ -300,7 +367,7 @@ class ServerEngine:
         if behind not in self._builds:
             info = await self._client.get_collection(behind)
             stored = (info.config.metadata or {}).get("spark_core")
-            if stored is None:
+            if not isinstance(stored, dict) or not Build.__annotations__.keys() <= stored.keys():
                 raise Conflict(f"collection {behind!r} on {self.url} was not made by spark_core")
             self._builds[behind] = build_of(stored)
         return self._builds[behind]

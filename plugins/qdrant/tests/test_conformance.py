@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 from spark_core_qdrant.embedded import open_embedded
-from spark_core_qdrant.server import ServerEngine
+from spark_core_qdrant.server import open_server
+from spark_core_qdrant.settings import QdrantSettings
 from spark_core_qdrant.store import QdrantStore
 
 from spark_core.contracts.vectors import VectorStore
 from spark_core.testing.vectors import VectorStoreConformance
+
+from .stand_in_server import StandIn
 
 
 class TestEmbedded(VectorStoreConformance):
@@ -24,12 +26,10 @@ class TestEmbedded(VectorStoreConformance):
             yield QdrantStore(engine)
 
 
-@pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 class TestServer(VectorStoreConformance):
-    """The server's client, over its own local mode."""
+    """The server's client over HTTP, to a stand-in for the server."""
 
     @pytest.fixture
-    async def store(self) -> AsyncIterator[VectorStore]:
-        client = AsyncQdrantClient(":memory:")
-        yield QdrantStore(ServerEngine(client, "memory"))
-        await client.close()
+    async def store(self, stand_in: StandIn) -> AsyncIterator[VectorStore]:
+        async with open_server(QdrantSettings(url=stand_in.url)) as engine:
+            yield QdrantStore(engine)

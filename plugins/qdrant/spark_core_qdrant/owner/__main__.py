@@ -77,20 +77,19 @@ class Owner:
         try:
             await asyncio.wait_for(self._leaving.wait(), TICK)
         except TimeoutError:
-            if time.monotonic() - self._last_used > self._idle or self._is_lost():
+            idle = time.monotonic() - self._last_used > self._idle
+            if idle or not (self._is_mine() and self._socket.exists()):
                 self._leaving.set()
 
-    def _is_lost(self) -> bool:
-        """Whether nobody can find this owner any more: its note or its socket was deleted."""
+    def _is_mine(self) -> bool:
+        """Whether the directory is still this owner's; one that was deleted is nobody's."""
         try:
-            note = file_in(self._directory).stat()
-            return not (os.path.samestat(note, self._note) and self._socket.exists())
+            return os.path.samestat(file_in(self._directory).stat(), self._note)
         except OSError:
-            return True
+            return False
 
     def _leave(self) -> None:
-        """Write everything out, unless the directory is somebody else's by now."""
-        if not self._is_lost():
+        if self._is_mine():  # else what is written would end up in somebody else's index
             self._engine.close()
             file_in(self._directory).unlink(missing_ok=True)
 
@@ -98,7 +97,7 @@ class Owner:
         try:
             while True:
                 request = await wire.read(reader)
-                if self._leaving.is_set() or self._is_lost():
+                if self._leaving.is_set() or not self._is_mine():
                     self._leaving.set()
                     break  # unanswered: the client asks the next owner
                 self._last_used = time.monotonic()

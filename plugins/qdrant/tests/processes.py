@@ -1,0 +1,80 @@
+"""What tests do with owner processes: find them, wait for them, write programs that use them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+#: How long to wait for what must come, in seconds: far longer than it ever takes.
+PATIENCE = 60.0
+
+
+def note(directory: Path) -> dict[str, str]:
+    """What the owner of *directory* says of itself."""
+    found: dict[str, str] = json.loads((directory / "owner.json").read_text())
+    return found
+
+
+def owner_pid(directory: Path) -> int:
+    """The process that owns *directory*."""
+    return int(note(directory)["pid"])
+
+
+def owners(directory: Path) -> list[int]:
+    """Every process that was started to own *directory* and still runs, zombies included."""
+    wanted = [b"spark_core_qdrant.owner", os.fsencode(directory)]
+    return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _runs(pid, wanted)]
+
+
+def _runs(pid: str, wanted: list[bytes]) -> bool:
+    try:
+        return all(part in Path(f"/proc/{pid}/cmdline").read_bytes() for part in wanted)
+    except OSError:
+        return False
+
+
+def children() -> list[int]:
+    """The children of this process, those that are zombies included."""
+    tasks = Path("/proc/self/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until *condition* holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def start_program(source: str, *arguments: str) -> asyncio.subprocess.Process:
+    """Start a Python program that reads from and writes to us."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM + source, *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def output(program: asyncio.subprocess.Process, said: bytes = b"") -> bytes:
+    """What *program* writes until it ends, which must be well."""
+    async with asyncio.timeout(PATIENCE):
+        written, _ = await program.communicate(said)
+    assert program.returncode == 0
+    return written
+
+
+#: What every such program begins with.
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from spark_core.contracts.vectors import CollectionSpec, Mode, Point, Query
+from spark_core.testing.vectors import point_id
+from spark_core_qdrant.embedded import open_embedded
+from spark_core_qdrant.store import QdrantStore
+
+directory = Path(sys.argv[1])
+"""
