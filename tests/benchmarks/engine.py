@@ -47,7 +47,7 @@ from tables import show
 from spark_core.contracts.vectors import CollectionSpec, Point, Query
 
 DIMENSION = 384
-TERMS = 80
+TERMS = 80  # in a text, on the average
 VOCABULARY = 30_000
 LIMIT = 10
 PREFETCH = 100
@@ -72,10 +72,11 @@ def make_data(count: int, queries: int) -> Data:
     centres = chance.normal(size=(200, DIMENSION))
     near = centres[chance.integers(0, 200, count)]
     vectors = _unit(near + 0.6 * chance.normal(size=near.shape))
-    words = chance.choice(VOCABULARY, size=(count, TERMS), p=_word_chances())
+    words = chance.choice(VOCABULARY, size=(count, TERMS * 2), p=_word_chances())
+    lengths = chance.integers(TERMS // 2, TERMS * 3 // 2, count)
     points = [
-        Point(_id(n), vector.tolist(), _text(row), _payload(n))
-        for n, (vector, row) in enumerate(zip(vectors, words, strict=True))
+        Point(_id(n), vector.tolist(), _text(row[:length]), _payload(n))
+        for n, (vector, row, length) in enumerate(zip(vectors, words, lengths, strict=True))
     ]
     asked = _unit(vectors[:queries] + 0.02 * chance.normal(size=(queries, DIMENSION)))
     return Data(

@@ -18,12 +18,13 @@ from .distributions import ADDITIONS, DEMO, ROOT
 from .environment import Environment
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that is in this folder is ``packaging``; pytest-xdist runs it in one process."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is in this folder; with pytest-xdist, one process does all of it."""
     here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.packaging)
+    for item in (item for item in items if here in item.path.parents):
+        item.add_marker(pytest.mark.packaging)
+        if config.pluginmanager.has_plugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group("packaging"))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -41,12 +42,13 @@ def on_terminal(command, *words, cwd, prompt="[y/N]: ", answer="", **streams):
         [*command, *words], cwd=cwd, env=environ, preexec_fn=lambda: control(theirs), **at
     ) as process:
         os.close(theirs)
-        drawn = b""
-        while some := read(ours):
-            drawn += some
-            if prompt and prompt.encode() in drawn:
+        drawn, answered = b"", False
+        while (some := read(ours)) != b"":
+            drawn += some or b""
+            # A key that is pressed after the prompt but before the reading begins can be missed.
+            if prompt.encode() in drawn and (some is None or not answered):
                 os.write(ours, answer.encode())
-                prompt = ""
+                answered = True
     os.close(ours)
     return drawn.decode(), process.returncode
 
@@ -59,6 +61,9 @@ def control(terminal):
 
 
 def read(terminal):
+    """What was drawn; None if that was nothing for a while, and nothing at the end."""
+    if not select.select([terminal], [], [], 5)[0]:
+        return None
     try:
         return os.read(terminal, 4096)
     except OSError:  # Linux's way to say that nobody has the other end any more
@@ -79,8 +84,7 @@ def test_help_loads_nothing_heavy(tmp_path):
 def test_the_installed_command_finds_installed_plugins(tmp_path):
     result = run(REAL, "plugins", "--json", cwd=tmp_path)
     names = [plugin["name"] for plugin in json.loads(result.stdout)["plugins"]]
-    assert names[0] == "core"
-    assert "cli" in names
+    assert {"core", "cli"} <= set(names)
 
 
 def test_a_settings_file_that_is_missing_is_misuse(tmp_path):

@@ -5,8 +5,13 @@ Everything here blocks: it runs in the embedder's thread.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+# onnxruntime tells its makers that it runs, and where, unless it is told not to before it is
+# imported. Nothing leaves this machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType

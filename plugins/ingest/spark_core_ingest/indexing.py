@@ -187,12 +187,13 @@ class Indexing:
 
     async def _checkpoint(self) -> None:
         """Write down what is done: first make it durable."""
-        done, self.unwritten = self.unwritten, []
+        done = self.unwritten
         if not done:
             return
         await self.collection.flush()
         entries = [(work.record, work.hash, len(work.pieces)) for work in done]
         await self.ledger.put(self.generation, entries)
+        self.unwritten = []
         self.tally.indexed += sum(bool(work.pieces) for work in done)
         self.tally.pieces += sum(len(work.pieces) for work in done)
 

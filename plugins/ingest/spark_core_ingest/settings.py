@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from spark_core import ConfigPath, Env, Section
 from spark_core.contracts.vectors import CollectionName
@@ -15,6 +15,9 @@ __all__ = ["IngestSettings", "KindSettings", "MatchSettings"]
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
+
+#: A kind's name, as hits and filters show it.
+KindName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 #: One column or a list of columns.
 Columns = Annotated[list[str], BeforeValidator(_listed)]
@@ -73,9 +76,11 @@ class IngestSettings(Section):
         default=None, description="The CRM's SQLite database. It is only ever read."
     )
     collection: CollectionName = Field(
-        default="crm_chunks", description="Where the index lies, and what is searched by default."
+        default="crm_chunks",
+        max_length=100,  # a rebuild adds to it
+        description="Where the index lies, and what is searched by default.",
     )
-    kinds: dict[str, KindSettings] = Field(
+    kinds: dict[KindName, KindSettings] = Field(
         default={}, description="What to read: a table for each kind of record."
     )
     chunk_characters: int = Field(

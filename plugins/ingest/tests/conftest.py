@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from spark_core_ingest.search import SearchRequest, SearchResponse
 from spark_core_ingest.search import search as search_operation
 from spark_core_ingest.settings import IngestSettings
 from spark_core_ingest.sqlite import SqliteSource
+from spark_core_qdrant.embedded import open_embedded
+from spark_core_qdrant.store import QdrantStore
 
 from spark_core import Caller, StateSchema
 from spark_core.contracts.records import Record, RecordSource
@@ -168,17 +171,11 @@ async def desk(state: State, spark_clock: ManualClock) -> Desk:
 @pytest.fixture
 async def embedded_store(tmp_path: Path) -> AsyncIterator[VectorStore]:
     """The real engine, in its owner process."""
-    from spark_core_qdrant.embedded import open_embedded
-    from spark_core_qdrant.store import QdrantStore
-
-    async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(open_embedded(tmp_path / "index", idle=2.0))
+    async with open_embedded(tmp_path / "index", idle=2.0) as engine:
         yield QdrantStore(engine)
 
 
 @pytest.fixture
 def fingerprint() -> Callable[[Path], str]:
     """A file's SHA-256."""
-    import hashlib
-
     return lambda path: hashlib.sha256(path.read_bytes()).hexdigest()

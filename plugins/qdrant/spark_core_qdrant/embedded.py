@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from spark_core.errors import SettingsError, Unavailable
+from spark_core.errors import SettingsError, SparkError, StorageFull, Unavailable
 
 from .engine import (
     Build,
@@ -35,6 +35,9 @@ PATIENCE = 30.0
 
 #: How long to wait for a started owner before another is started, in seconds.
 START = 5.0
+
+#: How often a request is said at the most: it may itself be what the owner dies of.
+ATTEMPTS = 10
 
 #: How many requests may be under way: the owner answers one at a time anyway.
 CONNECTIONS = 16
@@ -145,7 +148,8 @@ class OwnerClient:
         self._free: list[Connection] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._starting = asyncio.Lock()
-        self._broken: tuple[float, str] = (0.0, "")  # when a start failed, and of what
+        self._failure: SparkError | None = None  # of the latest start that failed,
+        self._failed = 0.0  # and when that was
 
     def close(self) -> None:
         """Hang up."""
@@ -164,15 +168,16 @@ class OwnerClient:
 
     async def _answer(self, frame: bytes) -> list[Any]:
         deadline = _now() + PATIENCE
-        while True:
+        for _ in range(ATTEMPTS):
             with suppress(*GONE):
                 return await self._ask(frame)
             if _now() > deadline:
-                raise Unavailable(
-                    f"the index in {self._directory} does not answer: its process keeps dying",
-                    hint=f"see {self._directory / 'owner.log'}",
-                )
+                break
             await self._start(deadline)
+        raise Unavailable(
+            f"the index in {self._directory} does not answer: its process keeps dying",
+            hint=f"see {self._directory / 'owner.log'}",
+        )
 
     async def _ask(self, frame: bytes) -> list[Any]:
         connection = self._free.pop() if self._free else await self._connect()
@@ -214,9 +219,8 @@ class OwnerClient:
         self.close()  # what is left of the connections leads to the owner that is gone
         asked = _now()
         async with self._starting:
-            failed, reason = self._broken
-            if failed > asked:  # while this request was waiting for its turn
-                raise Unavailable(reason, hint=f"see {self._directory / 'owner.log'}")
+            if self._failure and self._failed > asked:  # while this request waited for its turn
+                raise self._failure
             if not await self._answers():
                 await self._answering(_spawn(self._directory, self._idle), deadline)
 
@@ -227,14 +231,9 @@ class OwnerClient:
             await asyncio.sleep(0.01)
             if (code := process.poll()) is not None:
                 if code > 0:  # else it was killed, or somebody else's was quicker
-                    raise self._failed()
+                    self._failure, self._failed = _failure(self._directory), _now()
+                    raise self._failure
                 return
-
-    def _failed(self) -> Unavailable:
-        """What is wrong with an owner that cannot start."""
-        reason = f"the index in {self._directory} cannot be opened: {_last_words(self._directory)}"
-        self._broken = (_now(), reason)
-        return Unavailable(reason, hint=f"see {self._directory / 'owner.log'}")
 
     async def _answers(self) -> bool:
         with suppress(*GONE):
@@ -276,6 +275,19 @@ def _log(directory: Path) -> int:
         return os.open(directory / "owner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
         raise _unusable(directory, error) from error
+
+
+def _failure(directory: Path) -> SparkError:
+    """Why an owner could not start."""
+    if os.statvfs(directory).f_bavail == 0:
+        return StorageFull(
+            f"there is no room at all in {directory}, not even to search the index there",
+            hint="free some space",
+        )
+    return Unavailable(
+        f"the index in {directory} cannot be opened: {_last_words(directory)}",
+        hint=f"see {directory / 'owner.log'}",
+    )
 
 
 def _last_words(directory: Path) -> str:

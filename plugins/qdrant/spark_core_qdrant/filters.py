@@ -11,7 +11,7 @@ from spark_core.errors import InvalidRequest
 
 __all__ = ["ConditionTypes", "build_filter", "field_path"]
 
-#: Up to here each whole number is a float of its own; ranges are of floats.
+#: Below this each whole number is a float of its own; ranges are of floats.
 EXACT = 2**53
 
 
@@ -50,7 +50,7 @@ def _conditions(types: ConditionTypes, key: str, values: Sequence[Scalar]) -> It
     for value in values:
         if value is None:
             yield types.IsEmpty(key)
-        elif isinstance(value, bool) or (isinstance(value, int) and abs(value) > EXACT):
+        elif isinstance(value, bool) or (isinstance(value, int) and abs(value) >= EXACT):
             yield types.FieldCondition(key=key, match=types.MatchValue(value=value))
         elif isinstance(value, int | float):
             exact = types.Range(gte=float(value), lte=float(value))

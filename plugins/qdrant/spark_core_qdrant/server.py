@@ -7,6 +7,7 @@ which carries its build as metadata. Switching the alias is the server's own ato
 from __future__ import annotations
 
 import math
+import os
 from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,11 @@ from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
+
+# Where fastembed is installed, qdrant_client imports it, and that onnxruntime, which tells its
+# makers that it runs unless it is told not to before it is imported. Nothing leaves this machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from .processes import owners, until
 from .stand_in_server import StandIn, serve_stand_in
 
 
@@ -18,3 +22,13 @@ def stand_in() -> Iterator[StandIn]:
     """A stand-in for a Qdrant server, running."""
     with serve_stand_in(StandIn()) as running:
         yield running
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> AsyncIterator[Path]:
+    """Where an embedded index lies; no owner outlives the test."""
+    directory = tmp_path / "index"
+    yield directory
+    for pid in owners(directory):
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: not owners(directory))

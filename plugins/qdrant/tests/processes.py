@@ -5,9 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+from spark_core_qdrant.embedded import open_embedded
+from spark_core_qdrant.store import QdrantStore
+
+from spark_core.contracts.vectors import CollectionSpec, Point
+from spark_core.testing.vectors import point_id
 
 #: How long to wait for what must come, in seconds: far longer than it ever takes.
 PATIENCE = 60.0
@@ -46,7 +54,7 @@ def children() -> list[int]:
 async def until(condition: Callable[[], object]) -> None:
     """Wait until *condition* holds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (of other processes there are no events)
             await asyncio.sleep(0.02)
 
 
@@ -78,3 +86,29 @@ from spark_core_qdrant.store import QdrantStore
 
 directory = Path(sys.argv[1])
 """
+
+
+SPEC = CollectionSpec(dimension=3, embedder="by hand", average_length=4.0)
+
+
+@asynccontextmanager
+async def store_in(directory: Path, idle: float = 60.0) -> AsyncIterator[QdrantStore]:
+    """A store on the embedded engine."""
+    async with open_embedded(directory, idle=idle) as engine:
+        yield QdrantStore(engine)
+
+
+def some_points(first: int, count: int) -> list[Point]:
+    """Points that all say "gear"."""
+    return [Point(point_id(str(n)), [1, n, 0], f"gear {n}") for n in range(first, first + count)]
+
+
+async def fill(store: QdrantStore, count: int = 10) -> None:
+    """Make a collection "things" of *count* points."""
+    await store.create("things", SPEC)
+    await store.collection("things").upsert(some_points(0, count))
+
+
+def kill(directory: Path) -> None:
+    """Let the owner die without a chance to do anything."""
+    os.kill(owner_pid(directory), signal.SIGKILL)

@@ -12,7 +12,9 @@ import json
 import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -83,9 +85,7 @@ class StandIn:
         await writer.drain()
         return headers.get("connection") != "close"
 
-    async def _answer(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> Answer:
+    async def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         try:
             if self._api_key not in (None, headers.get("api-key")):
                 raise Refused(401, "Must provide an API key")
@@ -107,7 +107,7 @@ class StandIn:
         for (verb, pattern), route in ROUTES.items():
             if verb == method and (found := re.fullmatch(pattern, path)):
                 name = found.groupdict().get("name", "")
-                return lambda n, body: route(self, n, body), name
+                return partial(route, self), name
         raise Refused(404, "there is no such route")
 
     async def root(self, name: str, body: Any) -> Any:
@@ -235,26 +235,26 @@ def _no_number(constant: str) -> Any:
 @contextmanager
 def serve_stand_in(stand_in: StandIn, port: int = 0) -> Iterator[StandIn]:
     """Serve on loopback, in a thread with an event loop of its own, until the end."""
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(
-        asyncio.start_server(stand_in.talk, "127.0.0.1", port, limit=2**20)
-    )
-    stand_in.url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
-    thread = threading.Thread(target=loop.run_forever)
+    started: Future[Callable[[], object]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(stand_in, port, started)))
     thread.start()
+    stop = started.result()
     try:
         yield stand_in
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        stop()
         thread.join()
-        server.close()
-        loop.run_until_complete(_hang_up())
-        loop.close()
 
 
-async def _hang_up() -> None:
-    """End every connection, as a server that dies does."""
-    talks = asyncio.all_tasks() - {asyncio.current_task()}
-    for talk in talks:
-        talk.cancel()
-    await asyncio.gather(*talks, return_exceptions=True)
+async def _serve(stand_in: StandIn, port: int, started: Future[Callable[[], object]]) -> None:
+    """Serve until told to stop; open connections are cut then, as by a server that dies."""
+    stopped = asyncio.Event()
+    try:
+        server = await asyncio.start_server(stand_in.talk, "127.0.0.1", port, limit=2**20)
+    except BaseException as error:
+        started.set_exception(error)
+        raise
+    stand_in.url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set))
+    await stopped.wait()
+    server.close()

@@ -50,7 +50,12 @@ def points(chance: random.Random, count: int) -> list[Point]:
 
 
 def queries(chance: random.Random, count: int) -> list[Query]:
-    filters: list[dict[str, Any]] = [{}, {}, {"kind": "note"}, {"kind": ["mail", "call"], "year": 1}]
+    filters: list[dict[str, Any]] = [
+        {},
+        {},
+        {"kind": "note"},
+        {"kind": ["mail", "call"], "year": 1},
+    ]
     return [
         Query(
             mode=list(Mode)[number % 3],

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import click
+from spark_core_cli.output import clean
 
 import spark_core
 from spark_core.contracts.vectors import Mode
@@ -107,7 +108,7 @@ def _show(question: str, by_mode: dict[str, list[SearchHit]]) -> None:
     for mode, hits in by_mode.items():
         click.echo(f"  {_WAYS[mode]} ({mode})")
         for number, hit in enumerate(hits, start=1):
-            click.echo(f"    {number}. {_title(hit)}")
+            click.echo(clean(f"    {number}. {_title(hit)}"))  # whatever a package calls itself
         if not hits:
             click.echo("    nothing")
 

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from spark_core.errors import BackendError, Conflict, NotFound
+from spark_core.errors import BackendError, Conflict, NotFound, StorageFull
 
 from ..engine import Build, build_of
 
@@ -66,6 +66,13 @@ class Catalog:
 
     def _write(self, builds: dict[str, Build]) -> None:
         """Replace the file: a reader, or the next process, sees the old or the new."""
+        try:
+            self._write_durably(builds)
+        except OSError as error:
+            raise StorageFull(f"{self._file} cannot be written: {error.strerror}") from error
+        self.builds = builds
+
+    def _write_durably(self, builds: dict[str, Build]) -> None:
         temporary = self._file.with_suffix(".new")
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(builds, file, indent=1)
@@ -77,7 +84,6 @@ class Catalog:
             os.fsync(folder)
         finally:
             os.close(folder)
-        self.builds = builds
 
     def _sweep(self) -> None:
         """Delete what a process that was killed left half made or half deleted."""

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from spark_core.errors import Conflict, InvalidRequest, SparkError, StorageFull
+from spark_core.errors import BackendError, Conflict, SparkError, StorageFull
 
 from ..engine import Build, Filter, Found, Row, Search, check_dimension, check_query
 from ..filters import build_filter, field_path
@@ -102,7 +102,7 @@ class EdgeEngine:
         old = self._catalog.builds.get(name)
         if old and old["generation"] == generation:
             return
-        self._shard(by).flush()
+        await self.flush(by)
         self._catalog.replace(name, by)
         if old:
             self._discard(old["generation"])
@@ -116,7 +116,8 @@ class EdgeEngine:
         self._update(name, edge.UpdateOperation.upsert_points(points))
 
     async def delete(self, name: str, ids: list[str], filter: Filter) -> None:
-        """Delete by id and by filter."""
+        """Delete by id and by filter; that takes a little room too."""
+        self._check_room(0, RESERVE // 8)
         if ids:
             self._update(name, edge.UpdateOperation.delete_points(list(ids)))
         if filter:
@@ -151,7 +152,11 @@ class EdgeEngine:
 
     async def flush(self, name: str) -> None:
         """Write out one collection."""
-        self._shard(name).flush()
+        shard = self._shard(name)
+        try:
+            shard.flush()
+        except Exception as error:  # the engine has no error types of its own
+            raise _translated(error) from error
 
     def _shard(self, name: str) -> edge.EdgeShard:
         """The open shard of a collection, loaded when it is first asked for."""
@@ -173,12 +178,12 @@ class EdgeEngine:
             shard.close()
         self._catalog.clear(generation)
 
-    def _check_room(self, wanted: int) -> None:
+    def _check_room(self, wanted: int, reserve: int = RESERVE) -> None:
         """Refuse a write that might not fit, before it is begun."""
         stat = os.statvfs(self._catalog.directory)
-        if stat.f_bavail * stat.f_frsize < RESERVE + 4 * wanted:
+        if stat.f_bavail * stat.f_frsize < reserve + 4 * wanted:
             raise StorageFull(
-                f"there is no room for the index: less than {RESERVE // 2**20} MiB are left",
+                f"there is no room for the index: less than {reserve // 2**20} MiB are left",
                 hint="free some space, or move [plugins.qdrant] directory to a larger disk",
             )
 
@@ -252,4 +257,4 @@ def _translated(error: Exception) -> SparkError:
     text = str(error)
     if "No space left" in text or "os error 28" in text:
         return StorageFull("there is no room for the index")
-    return InvalidRequest("the index refused the points")
+    return BackendError("the embedded index refused to do it")
