@@ -23,7 +23,7 @@ import pytest
 from ..contracts.records import Record, RecordSource, Scalar
 from ..errors import NotFound
 
-__all__ = ["ROWS", "FakeRecordSource", "RecordSourceConformance", "Row", "read"]
+__all__ = ["FakeRecordSource", "RecordSourceConformance", "Row", "read"]
 
 
 @dataclass(frozen=True)

@@ -514,7 +514,12 @@ def _has(payload: Any, path: Sequence[str], wanted: Scalar | Sequence[Scalar]) -
         payload = payload.get(part) if isinstance(payload, Mapping) else None
     single = isinstance(wanted, str | int | float | None)
     values: Sequence[Any] = [wanted] if single else wanted  # type: ignore[assignment]
-    return payload in values
+    return any(_same(payload, value) for value in values)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether both are one value in JSON, where true is not 1."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 Scores = dict[str, float]
@@ -560,11 +565,11 @@ def _fused(found: _FakeCollection, legs: Mapping[str, Scores]) -> list[Hit]:
 
 
 def _grouped(hits: Iterable[Hit], query: Query) -> Iterable[Hit]:
-    seen = set()
+    seen: list[Any] = []  # not a set: a field may hold a list
     for hit in hits:
         group = hit.payload.get(query.group_by) if query.group_by else None
         if group is None or group not in seen:
-            seen.add(group)
+            seen.append(group)
             yield hit
 
 

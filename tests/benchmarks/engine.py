@@ -10,8 +10,8 @@ the vector given (top 100 of each leg, reciprocal rank fusion, 10 hits with payl
 turn, so that a noisy machine is noisy for all of them. CPU time is that of every process that
 takes part. Two programs that share our store are compared with two threads that share Edge:
 Edge holds the interpreter's lock and lets one process open a directory, so that is the other
-way to have two of them; there the wall time of all queries counts, since what one caller waits is then
-mostly the other's turn. ``--quick`` takes 5,000 points. Filling local mode takes minutes.
+way to have two of them. There the wall time of all queries counts: what one caller waits is
+mostly the other's turn. ``--quick`` takes 5,000 points. Filling local mode takes a minute.
 """
 
 from __future__ import annotations

@@ -123,8 +123,9 @@ async def _mean_ndcg(spark: spark_core.Spark, collection: JudgedCollection, mode
 def collections_in(folder: Path) -> list[JudgedCollection]:
     found = sorted(file.parent for file in folder.glob("*/qrels.tsv"))
     if not found:
-        raise SystemExit(f"{folder} holds no collection: a folder with corpus.jsonl, "
-                         "queries.jsonl and qrels.tsv")
+        raise SystemExit(
+            f"{folder} holds no collection: a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
+        )
     return sorted(map(JudgedCollection.read, found), key=lambda c: len(c.documents))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,11 +28,15 @@ def reader(spark_home: Path) -> Reader:
     return Reader(spark_home, {**os.environ, "PATH": path})
 
 
+def start() -> list[str]:
+    """The commands of the section that a newcomer reads first."""
+    section = README.read_text("utf-8").partition("\n## Start\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```sh\n(.*?)\n```$", section, re.MULTILINE | re.DOTALL)
+
+
 def test_two_lines_are_all_it_takes_to_start() -> None:
     """One sets up and ends with the demonstration, one sets up and ends with the tests."""
-    section = README.read_text("utf-8").partition("\n## Start\n")[2].partition("\n## ")[0]
-    commands = re.findall(r"^```sh\n(.*?)```$", section, re.MULTILINE | re.DOTALL)
-    demo, tests = (command.removesuffix("\n") for command in commands)
+    demo, tests = start()
     assert "\n" not in demo + tests
     assert demo.endswith(" && .venv/bin/spark demo")
     assert " && .venv/bin/python -m pytest" in tests
@@ -38,10 +44,45 @@ def test_two_lines_are_all_it_takes_to_start() -> None:
     assert tests.startswith("python3 -m venv .venv && .venv/bin/pip install ")
 
 
+def test_a_build_server_runs_the_second_line(tmp_path: Path) -> None:
+    """`.ci/run` takes it from the README, and ends as it ends."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    text = README.read_text("utf-8")
+    (tmp_path / "README.md").write_text(text.replace(start()[1], 'echo "in $PWD"; exit 7'))
+    for program in ("apt-get", "sudo"):  # nothing is to be installed by a test
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [tmp_path / ".ci" / "run"], cwd="/", env=environ, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (7, f"in {tmp_path}")
+
+
+@pytest.mark.slow
+def test_the_first_line_ends_with_search_results(tmp_path: Path) -> None:
+    """In a fresh clone and a fresh home directory, with nothing installed."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = {**os.environ, "HOME": str(home)}
+    done = subprocess.run(
+        ["bash", "-c", start()[0]], cwd=tmp_path, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for mode in ("sparse", "dense", "hybrid"):
+        assert f"({mode})\n    1. " in done.stdout
+
+
 def test_the_readme_is_true(reader: Reader) -> None:
     """Everything after the two lines works when it is done in order."""
-    start = [n for n, block in enumerate(blocks(README)) if block.text.startswith("python3 -m")]
-    reader.follow(README, skip=start[-1] + 1)
+    places = [n for n, block in enumerate(blocks(README)) if block.text.strip() in start()]
+    reader.follow(README, skip=places[-1] + 1)
 
 
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)

@@ -38,7 +38,12 @@ class BgeM3Settings(Section):
         default=True, description="Whether the server's certificate must be one we trust."
     )
     batch: int = Field(default=64, ge=1, description="Texts in one request.")
-    concurrency: int = Field(default=4, ge=1, description="Requests at the same moment.")
+    concurrency: int = Field(
+        default=8,
+        ge=1,
+        description="Requests at the same moment; more than the server works on at once, so "
+        "that it need not wait for the next one.",
+    )
     timeout_s: float = Field(
         default=60.0, gt=0, description="How long the server may be silent, in seconds."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,6 +46,7 @@ class FastembedEmbedder:
         self.model = settings.model
         self._settings = settings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fastembed")
+        self._documents = asyncio.Lock()
         self._loaded: TextEmbedding | None = None
 
     async def aclose(self) -> None:
@@ -80,10 +81,15 @@ class FastembedEmbedder:
         for start in range(0, len(order), self._settings.batch):
             places = order[start : start + self._settings.batch]
             batch = [_readable(texts[n]) for n in places]
-            embedded = await self._run(partial(self._embed, batch, purpose))
+            async with self._turn(purpose):
+                embedded = await self._run(partial(self._embed, batch, purpose))
             for n, vector in zip(places, embedded, strict=True):
                 vectors[n] = vector
         return vectors
+
+    def _turn(self, purpose: Purpose) -> AbstractAsyncContextManager[None]:
+        """Batches of documents go to the thread one by one, so that a query is next."""
+        return nullcontext() if purpose is Purpose.QUERY else self._documents
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Run *work* in the thread. A cancelled caller does not wait for it."""

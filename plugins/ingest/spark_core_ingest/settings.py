@@ -87,5 +87,5 @@ class IngestSettings(Section):
         default=2000, ge=200, description="Longer texts are indexed in pieces of this length."
     )
     in_flight: int = Field(
-        default=4, ge=1, le=64, description="How many embedding requests wait at the same time."
+        default=8, ge=1, le=64, description="How many embedding requests wait at the same time."
     )

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
+from json import JSONDecodeError
 from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
@@ -68,6 +69,8 @@ FAILURES = (
     UnexpectedResponse,
     QdrantException,
     httpx.HTTPError,
+    JSONDecodeError,
+    UnicodeDecodeError,
     AssertionError,
 )
 

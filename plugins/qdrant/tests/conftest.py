@@ -17,6 +17,15 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="module")
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An embedded index for a module's tests, whose owner stays from one to the next."""
+    directory = tmp_path_factory.mktemp("index")
+    yield directory
+    for pid in owners(directory):
+        os.kill(pid, signal.SIGTERM)
+
+
 @pytest.fixture
 def stand_in() -> Iterator[StandIn]:
     """A stand-in for a Qdrant server, running."""

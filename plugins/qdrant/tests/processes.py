@@ -98,6 +98,15 @@ async def store_in(directory: Path, idle: float = 60.0) -> AsyncIterator[QdrantS
         yield QdrantStore(engine)
 
 
+@asynccontextmanager
+async def emptied_store(directory: Path, language: str = "english") -> AsyncIterator[QdrantStore]:
+    """A store on the embedded engine that leaves no collection behind."""
+    async with open_embedded(directory, idle=10.0) as engine:
+        yield QdrantStore(engine, language)
+        for name in await engine.collections():
+            await engine.drop(name)
+
+
 def some_points(first: int, count: int) -> list[Point]:
     """Points that all say "gear"."""
     return [Point(point_id(str(n)), [1, n, 0], f"gear {n}") for n in range(first, first + count)]

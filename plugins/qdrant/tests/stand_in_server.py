@@ -254,7 +254,7 @@ async def _serve(stand_in: StandIn, port: int, started: Future[Callable[[], obje
     except BaseException as error:
         started.set_exception(error)
         raise
-    stand_in.url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    stand_in.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set))
     await stopped.wait()
     server.close()

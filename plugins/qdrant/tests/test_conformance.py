@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from spark_core_qdrant.embedded import open_embedded
 from spark_core_qdrant.server import open_server
 from spark_core_qdrant.settings import QdrantSettings
 from spark_core_qdrant.store import QdrantStore
@@ -14,6 +13,7 @@ from spark_core_qdrant.store import QdrantStore
 from spark_core.contracts.vectors import VectorStore
 from spark_core.testing.vectors import VectorStoreConformance
 
+from .processes import emptied_store
 from .stand_in_server import StandIn
 
 
@@ -21,9 +21,9 @@ class TestEmbedded(VectorStoreConformance):
     """Qdrant Edge in its owner process."""
 
     @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[VectorStore]:
-        async with open_embedded(tmp_path / "index", idle=2.0) as engine:
-            yield QdrantStore(engine)
+    async def store(self, shared_directory: Path) -> AsyncIterator[VectorStore]:
+        async with emptied_store(shared_directory) as store:
+            yield store
 
 
 class TestServer(VectorStoreConformance):

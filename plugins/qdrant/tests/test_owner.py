@@ -170,12 +170,15 @@ asyncio.run(main())
 """
 
 
-async def test_killed_in_the_middle_of_traffic_it_loses_nothing(directory: Path) -> None:
+@pytest.mark.parametrize("batches", [60, pytest.param(2_000, marks=pytest.mark.slow)])
+async def test_killed_in_the_middle_of_traffic_it_loses_nothing(
+    directory: Path, batches: int
+) -> None:
     """Programs that search and store see no error; each point that was stored is there once."""
     async with store_in(directory) as store:
         await fill(store)
         searching = await start_program(SEARCH, str(directory))
-        storing = await start_program(UPSERT, str(directory), "60")
+        storing = await start_program(UPSERT, str(directory), str(batches))
         assert storing.stdout is not None
         acknowledged = 0
         async for _ in storing.stdout:
@@ -185,8 +188,8 @@ async def test_killed_in_the_middle_of_traffic_it_loses_nothing(directory: Path)
                 kill(directory)
         assert await storing.wait() == 0
         assert int(await output(searching, b"stop\n")) > 0
-        assert acknowledged == 60
-        assert await store.collection("things").count() == 10 + 60 * 40
+        assert acknowledged == batches
+        assert await store.collection("things").count() == 10 + batches * 40
 
 
 async def test_killed_while_it_starts_it_is_started_again(directory: Path) -> None:

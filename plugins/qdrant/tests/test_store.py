@@ -12,7 +12,6 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spark_core_qdrant.embedded import open_embedded
 from spark_core_qdrant.server import open_server
 from spark_core_qdrant.settings import QdrantSettings
 from spark_core_qdrant.store import QdrantStore
@@ -21,7 +20,7 @@ from spark_core.contracts.vectors import CollectionSpec, Mode, Point, Query
 from spark_core.errors import InvalidRequest
 from spark_core.testing.vectors import FIRST, point_id
 
-from .processes import SPEC
+from .processes import SPEC, emptied_store
 from .stand_in_server import StandIn
 
 pytestmark = pytest.mark.anyio
@@ -29,12 +28,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["embedded", "server"])
 async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, stand_in: StandIn
+    request: pytest.FixtureRequest, shared_directory: Path, stand_in: StandIn
 ) -> AsyncIterator[QdrantStore]:
     """A store on each engine."""
     if request.param == "embedded":
-        async with open_embedded(tmp_path / "index", idle=1.0) as engine:
-            yield QdrantStore(engine)
+        async with emptied_store(shared_directory) as store:
+            yield store
     else:
         async with open_server(QdrantSettings(url=stand_in.url)) as engine:
             yield QdrantStore(engine)

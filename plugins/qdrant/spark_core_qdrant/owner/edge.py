@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import qdrant_edge as edge
@@ -34,10 +34,20 @@ RESERVE = 128 * 2**20
 #: earlier, which costs a thousand times the search it saves.
 INDEXING_THRESHOLD = 10_000_000
 
+
+def _match_value(value: str | int | bool) -> edge.MatchValue:
+    """The engine takes Python's true for the number 1, and only numpy's for what it is."""
+    if isinstance(value, bool):
+        from numpy import bool_  # only here: it takes long to import
+
+        return edge.MatchValue(cast(bool, bool_(value)))
+    return edge.MatchValue(value)
+
+
 CONDITIONS: Any = SimpleNamespace(
     Filter=edge.Filter,
     FieldCondition=edge.FieldCondition,
-    MatchValue=edge.MatchValue,
+    MatchValue=_match_value,
     MatchAny=edge.MatchAny,
     Range=edge.RangeFloat,
     IsEmpty=edge.IsEmptyCondition,
