@@ -68,7 +68,10 @@ class State:
                 return transaction(connection)
 
         # Shielded: a transaction that has begun ends, whether its caller still waits or not.
-        return await asyncio.shield(asyncio.to_thread(_translated, run))
+        # Where nobody waits, nobody need be told that it failed.
+        task = asyncio.ensure_future(asyncio.to_thread(_translated, run))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
 
 
 def _engine(url: str | Path) -> Engine:

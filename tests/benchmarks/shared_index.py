@@ -134,7 +134,9 @@ class Searches:
 async def kill_owner_half_way(folder: Path, url: str, records: int) -> int:
     """Kill the index's owner once half of the records are in; its process id."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-        while (await client.get("/api/ingest/status")).json()["points"] < records / 2:
+        while True:
+            if (await client.get("/api/ingest/status")).json()["points"] >= records / 2:
+                break
             await asyncio.sleep(0.2)
     owner = json.loads((folder / ".spark/qdrant/owner.json").read_text())["pid"]
     os.kill(owner, signal.SIGKILL)

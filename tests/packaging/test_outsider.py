@@ -38,7 +38,7 @@ def test_installed_it_is_in_every_host(demo: Environment) -> None:
     assert plugins(demo)["demo"]["distribution"] == "spark-core-demo"
     assert "greeting" in demo.run("spark", "--help")
     assert demo.run("spark", "greeting", "say", "Ada") == "text: Hello, Ada!\n"
-    with demo.serving() as url, httpx.Client(base_url=url) as client:
+    with demo.serving() as url, httpx.Client(base_url=url, timeout=60) as client:
         answer = client.post("/api/greeting/say", json={"name": "Ada"})
         assert (answer.status_code, answer.json()) == (200, {"text": "Hello, Ada!"})
         assert client.post("/api/greeting/say", json={"nam": "Ada"}).status_code == 422
@@ -55,7 +55,7 @@ def test_uninstalled_it_is_gone(fresh: Environment, demo_wheel: Path) -> None:
     assert "demo" not in plugins(fresh)
     assert "greeting" not in fresh.run("spark", "--help")
     assert "No such command" in fresh.run("spark", "greeting", "say", "Ada", code=2)
-    with fresh.serving() as url, httpx.Client(base_url=url) as client:
+    with fresh.serving() as url, httpx.Client(base_url=url, timeout=60) as client:
         assert client.post("/api/greeting/say", json={"name": "Ada"}).status_code == 404
         assert "/api/greeting/say" not in client.get("/openapi.json").json()["paths"]
 
@@ -97,9 +97,9 @@ def test_one_that_cannot_be_imported_is_named(
         assert "no luck" in found["brittle"]["error"]
         assert {found[name]["status"] for name in found if name != "brittle"} == {"ok"}
         with fresh.serving() as url:
-            warnings = httpx.get(f"{url}/ready").json()["warnings"]
+            warnings = httpx.get(f"{url}/ready", timeout=60).json()["warnings"]
             assert "brittle" in warnings[0]
-            assert httpx.get(f"{url}/api/plugins").status_code == 200
+            assert httpx.get(f"{url}/api/plugins", timeout=60).status_code == 200
 
 
 def test_one_whose_hook_raises_is_named(fresh: Environment, plugin: Callable[..., Path]) -> None:

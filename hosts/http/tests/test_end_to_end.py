@@ -80,7 +80,7 @@ class Told:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(20)
+        self._socket.settimeout(60)
 
     def next(self) -> str:
         return self._socket.recv(100).decode()
@@ -92,7 +92,7 @@ class Told:
         except BlockingIOError:
             return True
         finally:
-            self._socket.settimeout(20)
+            self._socket.settimeout(60)
 
     def close(self) -> None:
         self._socket.close()
@@ -107,12 +107,12 @@ class Server:
     def stop(self, signal_number: int) -> tuple[int, str]:
         """Stop it; its exit code and what it wrote to standard error."""
         self.process.send_signal(signal_number)
-        _, err = self.process.communicate(timeout=20)
+        _, err = self.process.communicate(timeout=60)
         return self.process.returncode, err
 
     def connect(self) -> socket.socket:
         address = urlsplit(self.url)
-        return socket.create_connection((address.hostname, address.port), timeout=20)
+        return socket.create_connection((address.hostname, address.port), timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +176,10 @@ def server(serve: Callable[[], Server]) -> Server:
 
 
 def test_the_operation_of_an_installed_plugin_is_served(server: Server) -> None:
-    answer = httpx.post(f"{server.url}/api/measure", json={"text": "four"})
+    answer = httpx.post(f"{server.url}/api/measure", json={"text": "four"}, timeout=60)
     assert (answer.status_code, answer.json()) == (200, {"length": 4})
     assert server.told.next() == "measured"
-    assert httpx.get(f"{server.url}/ready").json() == {"status": "ready"}
+    assert httpx.get(f"{server.url}/ready", timeout=60).json() == {"status": "ready"}
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -189,7 +189,7 @@ def test_a_client_that_sends_far_too_much_sees_why_it_is_refused(
     megabyte = b"x" * 1024**2
     content = (megabyte for _ in range(100)) if chunked else megabyte * 100
     headers = {"Content-Type": "application/json"}
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         answer = client.post("/api/measure", content=content, headers=headers)
         after = client.get("/health")
     assert answer.status_code == 413
@@ -234,7 +234,7 @@ def test_an_upload_that_is_cut_off_never_reaches_the_operation(
 
 def test_progress_is_streamed_as_it_happens(server: Server) -> None:
     headers = {"Accept": "text/event-stream"}
-    with httpx.stream("POST", f"{server.url}/api/work", headers=headers) as answer:
+    with httpx.stream("POST", f"{server.url}/api/work", headers=headers, timeout=60) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
         lines = [line for line in answer.iter_lines() if line.startswith(("event", "data"))]
     assert lines[0::2] == ["event: progress", "event: result"]
@@ -276,7 +276,7 @@ def test_a_signal_stops_it_cleanly_and_the_log_holds_nothing_private(
 ) -> None:
     server = serve()
     secret = {"text": "private"}
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         assert client.post("/api/fail?x=private", json=secret).status_code == 422
         assert client.post("/api/fail", json=secret).status_code == 500
         assert client.post("/api/fail", content=b"private").status_code == 400
@@ -296,7 +296,7 @@ def test_an_idle_connection_does_not_keep_it_from_closing_what_it_opened(
     process = run("-c", COMMAND, cwd=tmp_path, PROBE_SOCKET=str(told.path))
     assert process.stdout is not None
     server = Server(process.stdout.readline().split()[2], process, told)
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         assert client.get("/health").status_code == 200
         assert told.next() == "background"
         assert server.stop(signal.SIGTERM)[0] == 0
@@ -308,7 +308,7 @@ def test_an_idle_connection_does_not_keep_it_from_closing_what_it_opened(
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 

