@@ -179,6 +179,19 @@ class VectorStoreConformance:
         hits = await filled.collection("things").search(query)
         assert [hit.id for hit in hits] == [FIRST, THIRD]
 
+    async def test_a_group_of_very_many_points_leaves_room_for_others(
+        self, filled: VectorStore
+    ) -> None:
+        """One long note does not hide everything else."""
+        many = [
+            Point(point_id(f"many {n}"), [1, n / 1e6, 0], "gears gears gears", {"kind": "book"})
+            for n in range(600)
+        ]
+        await filled.collection("things").upsert(many)
+        query = Query(vector=[1, 0, 0], text="gears", group_by="kind", limit=3)
+        hits = await filled.collection("things").search(query)
+        assert {hit.payload["kind"] for hit in hits} == {"book", "note", "mail"}
+
     @pytest.mark.parametrize(
         ("filter", "ids"),
         [

@@ -7,13 +7,24 @@ which rank each leg gave it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .engine import Found
 
-__all__ = ["PREFETCH", "RRF_K", "TIES", "Leg", "Ranked", "fuse", "is_cut", "prefetch_for", "shown"]
+__all__ = [
+    "PREFETCH",
+    "RRF_K",
+    "TIES",
+    "Leg",
+    "Ranked",
+    "fuse",
+    "is_cut",
+    "is_enough",
+    "prefetches",
+    "shown",
+]
 
 #: The constant of Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet
 #: and individual Rank Learning Methods" (SIGIR 2009).
@@ -45,9 +56,19 @@ class Ranked:
     sparse_rank: int | None
 
 
-def prefetch_for(limit: int, grouped: bool) -> int:
-    """How many points each leg must contribute to fill *limit* places."""
-    return max(PREFETCH, limit * 5 if grouped else limit)
+def prefetches(limit: int, grouped: bool) -> tuple[int, ...]:
+    """How many points each leg contributes to fill *limit* places, one try after another.
+
+    A group may have thousands of points, one long note for instance, and leave no place for
+    the others: then the legs go on further down.
+    """
+    first = max(PREFETCH, limit * 5 if grouped else limit)
+    return (first, first * 10, first * 100) if grouped else (first,)
+
+
+def is_enough(found: Sequence[Found], limit: int, legs: Iterable[Leg | None], asked: int) -> bool:
+    """Whether *found* fills *limit* places, or no leg of *asked* points has more to give."""
+    return len(found) >= limit or all(len(leg or ()) < asked for leg in legs)
 
 
 def is_cut(leg: Leg, limit: int) -> bool:

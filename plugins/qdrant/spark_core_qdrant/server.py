@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from array import array
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from json import JSONDecodeError
@@ -51,7 +51,7 @@ from .engine import (
     pieces,
 )
 from .filters import build_filter, field_path
-from .fusion import TIES, Leg, fuse, is_cut, prefetch_for, shown
+from .fusion import TIES, Leg, Ranked, fuse, is_cut, is_enough, prefetches, shown
 from .settings import QdrantSettings
 from .sparse import encode_document, encode_query
 
@@ -294,19 +294,30 @@ class ServerEngine:
         behind = await self._behind(name)
         build = await self._build(behind)
         check_query(build, search)
-        prefetch = prefetch_for(search["limit"], search["group_by"] is not None)
-        ranked = fuse(*await self._legs(behind, search, build["language"], prefetch), prefetch)
+        found: list[Found] = []
+        limit, group_by = search["limit"], search["group_by"]
+        for prefetch in prefetches(limit, group_by is not None):
+            legs = await self._legs(behind, search, build["language"], prefetch)
+            found = await self._collect(behind, fuse(*legs, prefetch), limit, group_by)
+            if is_enough(found, limit, legs, prefetch):
+                break
+        return found
+
+    async def _collect(
+        self, behind: str, ranked: Sequence[Ranked], limit: int, group_by: str | None
+    ) -> list[Found]:
+        """The first *limit* of *ranked* with their payloads; of each group the first."""
         found: list[Found] = []
         groups: set[Any] = set()
-        step = search["limit"] * 2 if search["group_by"] else search["limit"]
+        step = limit * 2 if group_by else limit
         for start in range(0, len(ranked), step):
             part = ranked[start : start + step]
             records = await self._client.retrieve(behind, [point.id for point in part])
             payloads = {str(record.id): record.payload or {} for record in records}
-            found += shown(part, payloads, groups, search["group_by"])
-            if len(found) >= search["limit"]:
+            found += shown(part, payloads, groups, group_by)
+            if len(found) >= limit:
                 break
-        return found[: search["limit"]]
+        return found[:limit]
 
     async def _legs(
         self, behind: str, search: Search, language: str, limit: int

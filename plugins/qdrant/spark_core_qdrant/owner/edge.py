@@ -18,7 +18,7 @@ from spark_core.errors import BackendError, Conflict, SparkError, StorageFull
 
 from ..engine import Build, Filter, Found, Row, Search, check_dimension, check_query
 from ..filters import build_filter, field_path
-from ..fusion import TIES, Leg, Ranked, fuse, is_cut, prefetch_for, shown
+from ..fusion import TIES, Leg, Ranked, fuse, is_cut, is_enough, prefetches, shown
 from ..sparse import encode_document, encode_query
 from .catalog import Catalog
 
@@ -139,9 +139,14 @@ class EdgeEngine:
         shard = self._shard(name)
         build = self._catalog[name]
         check_query(build, search)
-        prefetch = prefetch_for(search["limit"], search["group_by"] is not None)
-        ranked = fuse(*_legs(shard, search, build["language"], prefetch), prefetch)
-        return _collect(shard, ranked, search["limit"], search["group_by"])
+        found: list[Found] = []
+        limit, group_by = search["limit"], search["group_by"]
+        for prefetch in prefetches(limit, group_by is not None):
+            legs = _legs(shard, search, build["language"], prefetch)
+            found = _collect(shard, fuse(*legs, prefetch), limit, group_by)
+            if is_enough(found, limit, legs, prefetch):
+                break
+        return found
 
     async def scroll(self, name: str, filter: Filter, after: str | None, limit: int) -> list[Found]:
         """Points by id; the engine's own offset includes the point it names."""
