@@ -30,7 +30,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -41,7 +40,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any, TypeVar
 
-from processes import cpu_seconds, peak_mib
+from processes import cpu_seconds, home, peak_mib
 from spark_core_fastembed.embedder import open_embedder
 from spark_core_fastembed.settings import FastembedSettings
 from tables import show
@@ -171,8 +170,8 @@ def embedding_server(rate: float, lanes: int) -> Iterator[str]:
 
 
 def measure_rate(count: int, rate: float, lanes: int) -> Spent:
-    with embedding_server(rate, lanes) as url, tempfile.TemporaryDirectory() as home:
-        config = write_crm(Path(home), count, f'[plugins.bge_m3]\nurl = "{url}"\n')
+    with embedding_server(rate, lanes) as url, home() as folder:
+        config = write_crm(folder, count, f'[plugins.bge_m3]\nurl = "{url}"\n')
         return alone(backfill, config)
 
 
@@ -207,8 +206,8 @@ async def _model_cpu(batch: Sequence[str]) -> float:
 
 def show_cpu(count: int) -> None:
     model = alone(model_cpu, count)
-    with tempfile.TemporaryDirectory() as home:
-        spent = alone(backfill, write_crm(Path(home), count, READY))
+    with home() as folder:
+        spent = alone(backfill, write_crm(folder, count, READY))
     ours = spent.cpu + spent.owner_cpu
     row = ("local model", f"{model:.2f}", f"{spent.cpu:.2f}", f"{spent.owner_cpu:.2f}")
     columns = ("", "model s", "backfill s", "owner s", "ours of all")
@@ -222,8 +221,8 @@ def show_cpu(count: int) -> None:
 def show_memory(count: int) -> None:
     rows = []
     for records in (count, count * 10):
-        with tempfile.TemporaryDirectory() as home:
-            spent = alone(backfill, write_crm(Path(home), records, READY))
+        with home() as folder:
+            spent = alone(backfill, write_crm(folder, records, READY))
         rate = f"{records / spent.seconds:,.0f}"
         rows.append((f"{records:,}", f"{spent.memory:.0f}", f"{spent.owner_memory:.0f}", rate))
     columns = ("records", "backfill MiB", "owner MiB", "records/s")

@@ -19,7 +19,6 @@ import csv
 import json
 import math
 import sqlite3
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from processes import home
 from tables import show
 
 import spark_core
@@ -133,8 +133,8 @@ def run(folder: Path, quick: bool = False) -> None:
     """Measure every collection in *folder* and print a row for each."""
     rows = []
     for collection in collections_in(folder)[: 1 if quick else None]:
-        with tempfile.TemporaryDirectory() as home:
-            scores = asyncio.run(measure(collection, Path(home)))
+        with home() as folder:
+            scores = asyncio.run(measure(collection, folder))
         size = (len(collection.documents), len(collection.relevant), collection.missing)
         rows.append((collection.name, *size, *(f"{scores[mode]:.4f}" for mode in MODES)))
     columns = ("collection", "documents", "queries", "judged but missing", *MODES)

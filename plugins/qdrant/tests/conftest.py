@@ -39,5 +39,5 @@ async def directory(tmp_path: Path) -> AsyncIterator[Path]:
     directory = tmp_path / "index"
     yield directory
     for pid in owners(directory):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGTERM)
     await until(lambda: not owners(directory))
