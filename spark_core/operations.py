@@ -80,6 +80,8 @@ class Operation:
             raise PluginError(f"operation name {self.name!r} is not made of words and dots")
         if not self.path:
             object.__setattr__(self, "path", "/api/" + self.name.replace(".", "/"))
+        if not self.path.startswith("/"):
+            raise PluginError(f"operation {self.name}: its path {self.path!r} needs a leading /")
         self._check_annotations()
 
     def _check_annotations(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pluggy
+from pydantic import BaseModel
 
 from . import hookspecs
 from .declarations import (
@@ -23,6 +24,7 @@ from .declarations import (
 )
 from .errors import PluginError
 from .operations import Operation
+from .settings import CORE_SECTIONS
 
 __all__ = ["ENTRY_POINT_GROUP", "Plugin", "Plugins"]
 
@@ -223,7 +225,17 @@ def _checked(hook: str, item: Any) -> Any:
     expected, _ = _OFFERED[hook]
     if not isinstance(item, expected):
         raise TypeError(f"it offers {type(item).__name__} instead of {expected.__name__}")
+    if isinstance(item, SettingsSection):
+        _check_section(item)
     return item
+
+
+def _check_section(section: SettingsSection) -> None:
+    if not (isinstance(section.model, type) and issubclass(section.model, BaseModel)):
+        raise TypeError(f"the model of [{section.path}] is not a pydantic model")
+    if section.path in {core.path for core in CORE_SECTIONS}:
+        raise TypeError(f"[{section.path}] belongs to spark-core")
+    section.model.model_rebuild()  # an annotation that means nothing fails here, by name
 
 
 def _by_name(plugins: Iterable[Plugin]) -> list[Plugin]:

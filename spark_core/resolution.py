@@ -89,13 +89,16 @@ class Resolver:
 
     def offers(self, need: Any) -> bool:
         """Whether anything installed could fill *need*."""
-        return need in self._given or need in self._openers or need in CONTRACTS
+        settings = need in self._settings.incomplete
+        return settings or need in self._given or need in self._openers or need in CONTRACTS
 
     async def _need(self, need: Any, extra: Mapping[type, Any]) -> Any:
         if need in extra:
             return extra[need]
         if need in self._given:
             return self._given[need]
+        if need in self._settings.incomplete:
+            self._settings.section(need)  # says what is missing
         if optional := _optional(need):
             return await self._need_or_none(optional, extra)
         return await self._open_once(need)
@@ -130,7 +133,7 @@ class Resolver:
             raise PluginError(f"needs go round in a circle: {names}")
         for inner in needs_of(self._opener(need)).values():
             inner = _optional(inner) or inner
-            if inner not in self._given and self.offers(inner):
+            if (inner in self._openers or inner in CONTRACTS) and inner not in self._given:
                 with suppress(NotConfigured):  # opening it will tell, if it matters
                     self._refuse_circles(inner, (*chain, need))
 

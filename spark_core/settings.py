@@ -37,7 +37,7 @@ from pydantic import ValidationInfo as _ValidationInfo
 from pydantic_core import ErrorDetails
 
 from .declarations import SettingsSection
-from .errors import PluginError, SettingsError
+from .errors import NotConfigured, PluginError, SettingsError
 
 __all__ = [
     "ConfigPath",
@@ -170,7 +170,7 @@ class Source:
             if named:
                 raise SettingsError(f"there is no settings file {file}")
             return cls(None, Path.cwd(), {}, _dotenv(Path.cwd()), dict(environ))
-        directory = file.resolve().parent
+        directory = file.parent.resolve()  # of a link, where it lies and not where it leads
         return cls(file, directory, _toml(file), _dotenv(directory), dict(environ))
 
     def disabled_plugins(self) -> frozenset[str]:
@@ -281,6 +281,7 @@ class Settings:
     source: Source
     sections: dict[str, SettingsSection] = field(default_factory=dict)
     origins: dict[tuple[str, str], str] = field(default_factory=dict)
+    incomplete: dict[type[BaseModel], str] = field(default_factory=dict)
     _values: dict[type[BaseModel], BaseModel] = field(default_factory=dict)
 
     @classmethod
@@ -315,7 +316,11 @@ class Settings:
                 context={"directory": self.source.directory},
             )
         except ValidationError as error:
-            return [self._line(section, problem) for problem in error.errors()]
+            lines = [self._line(section, problem) for problem in error.errors()]
+            if any(problem["type"] != "missing" for problem in error.errors()):
+                return lines
+            # A plugin that was just installed is told when it is used, and stops nobody.
+            self.incomplete[section.model] = "; ".join(lines)
         return []
 
     def _line(self, section: SettingsSection, problem: ErrorDetails) -> str:
@@ -336,7 +341,10 @@ class Settings:
         """The checked section of *model*.
 
         :raises KeyError: no plugin registered a section with this model.
+        :raises NotConfigured: a setting of it that has no default is missing.
         """
+        if model in self.incomplete:
+            raise NotConfigured(self.incomplete[model])
         value = self._values[model]
         assert isinstance(value, model)
         return value
@@ -354,11 +362,12 @@ class Settings:
     @property
     def warnings(self) -> list[str]:
         """What is not wrong, but probably not meant."""
-        return [
+        unknown = [
             f"{self.source.file}: [{name}] is read by nothing that is installed"
             f"{nearest(name, self.sections)}"
             for name in self.source.unknown_sections(self.sections)
         ]
+        return [*self.incomplete.values(), *unknown]
 
 
 def _shown(problem: ErrorDetails) -> str:

@@ -116,7 +116,7 @@ class Spark:
         """Run an operation and yield its events as they come; of a plain one, its result."""
         found = self._find(operation)
         checked = check_request(found, request)
-        async with self._audited(found, caller):
+        async with self._audited(found, caller), _surviving():
             extra = {Caller: Caller(caller), Progress: progress or _Silent()}
             arguments = await self.resolver.fill(found.handler, extra)
             if found.takes_request:
@@ -157,6 +157,15 @@ class Spark:
                 raise NotFound(f"{operation.__qualname__} is not an installed operation")
             return self._by_handler[operation]
         return self.operation(cast(str, operation))
+
+
+@asynccontextmanager
+async def _surviving() -> AsyncIterator[None]:
+    """An operation that calls ``sys.exit`` has failed; it does not take its host along."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError("the operation tried to end the program") from error
 
 
 def check_request(operation: Operation, request: BaseModel | Mapping[str, Any] | None) -> BaseModel:

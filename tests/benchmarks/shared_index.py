@@ -1,6 +1,6 @@
 """Four workers search over HTTP while a backfill writes to the same embedded index.
 
-    python tests/benchmarks/shared_index.py [--records 10000] [--kill] [--json]
+    python tests/benchmarks/shared_index.py [--records 10000] [--kill] [--json] [--quick]
 
 A database of invented records; the first tenth is indexed, then `spark serve --workers 4` is
 asked five hybrid searches a second while `spark ingest backfill` indexes the rest. With
@@ -179,7 +179,10 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the records")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.records //= 10
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(run(Path(folder), arguments.records, arguments.kill))
     if arguments.json:

@@ -52,7 +52,10 @@ def _origin(settings: Settings, path: str, key: str) -> str:
 
 def _values(settings: Settings, path: str) -> dict[str, Any]:
     """The section's values as JSON has them, with nothing secret in them."""
-    section = settings.section(settings.sections[path].model)
+    model = settings.sections[path].model
+    if model in settings.incomplete:  # `config check` says what is missing
+        return dict.fromkeys(model.model_fields)
+    section = settings.section(model)
     return {key: _masked(value) for key, value in section.model_dump(mode="json").items()}
 
 

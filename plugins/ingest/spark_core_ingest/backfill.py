@@ -148,6 +148,14 @@ async def _target(
             f"({found.spec.dimension} numbers), not with {embedder.model} ({dimension})",
             hint="build it anew: spark ingest backfill --recreate",
         )
+    if found is not None and found.points and not await ledger.last_row(found.generation):
+        if not request.recreate:
+            raise Conflict(
+                f"collection {name} was filled by somebody else, or the state was lost since",
+                hint="choose another [plugins.ingest] collection, or replace this one: "
+                "spark ingest backfill --recreate",
+            )
+        fits = False
     if found is not None and found.points and fits:
         return found
     if found is not None:
@@ -161,7 +169,9 @@ async def _target(
         average_length=length,
         indexed=("kind", "record_id", *(f"metadata.{column}" for column in sorted(metadata))),
     )
-    return await store.create(target, spec)
+    created = await store.create(target, spec)
+    await ledger.claim(created.generation)
+    return created
 
 
 def _fits(info: CollectionInfo, model: str, dimension: int) -> bool:

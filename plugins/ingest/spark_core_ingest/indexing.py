@@ -229,6 +229,7 @@ class Indexing:
             await self.collection.delete(ids=await self._strays(hits))
         if await self.collection.count() < expected:
             await self.ledger.clear(self.generation)
+            await self.ledger.claim(self.generation)
             raise BackendError(
                 "the index has lost points that it had; was it restored from an older copy?",
                 hint="run it again: everything will be indexed anew",

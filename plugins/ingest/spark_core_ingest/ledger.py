@@ -24,6 +24,10 @@ __all__ = ["Entry", "Key", "Ledger", "open_ledger"]
 Key = tuple[str, int]
 
 
+#: The kind of the row that claims a build.
+CLAIM = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A record that has been indexed."""
@@ -55,6 +59,16 @@ class Ledger:
         query = sa.select(sa.func.max(table.c.id)).where(table.c.generation == generation)
         return await self._state.read(lambda c: c.execute(query).scalar()) or 0
 
+    async def claim(self, generation: str) -> None:
+        """Note that this ledger is the one that keeps the books of *generation*.
+
+        The row has no kind, so that it is no record; it tells a build that another program
+        made in the same store from one of ours that is still empty.
+        """
+        row = {"record_id": "", "occurrence": 0, "hash": b"", "chunks": 0}
+        values = {"generation": generation, "kind": CLAIM, **row}
+        await self._state.write(lambda c: c.execute(_upsert(), values))
+
     async def entries(self, generation: str, kind: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
         """Those of the records called *keys* that have been indexed, and perhaps others."""
         table = _table()
@@ -74,6 +88,7 @@ class Ledger:
         query = (
             table.select()
             .where(table.c.generation == generation, table.c.id > after, table.c.id <= until)
+            .where(table.c.kind != CLAIM)
             .order_by(table.c.id)
             .limit(10_000)
         )
@@ -124,7 +139,7 @@ class Ledger:
         def transaction(connection: Connection) -> dict[str, int]:
             query = sa.select(table.c.kind, sa.func.count().label("records")).group_by(table.c.kind)
             rows = connection.execute(query.where(table.c.generation == generation))
-            return {row.kind: row.records for row in rows}
+            return {row.kind: row.records for row in rows if row.kind != CLAIM}
 
         return await self._state.read(transaction)
 

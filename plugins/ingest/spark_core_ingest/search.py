@@ -35,8 +35,9 @@ class SearchRequest(BaseModel):
         description="dense: by meaning; sparse: by words (BM25); hybrid: by both.",
     )
     limit: int = Field(default=10, ge=1, le=100, description="How many records to find.")
-    filter: dict[str, Scalar | list[Scalar]] = Field(
+    filter: dict[str, Scalar | Annotated[list[Scalar], Field(max_length=100)]] = Field(
         default={},
+        max_length=20,
         description="Metadata fields, kind or record_id, each with the value it must have or "
         "a list of values of which it must have one.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,8 @@ from spark_core_cli.output import clean
 import spark_core
 from spark_core.contracts.vectors import Mode
 from spark_core.errors import SettingsError
+from spark_core.plugins import Plugins
+from spark_core.settings import CORE_SECTIONS, variables
 
 from ..search import SearchHit, SearchRequest, search
 from .crm import MAPPING, write_crm
@@ -74,9 +77,20 @@ def _backfill(config: Path, quiet: bool) -> None:
     if not quiet:
         click.echo(f"\n$ spark {' '.join(arguments)}")
     run = [sys.executable, "-m", "spark_core_cli", *arguments, *(["--json"] if quiet else [])]
-    done = subprocess.run(run, stdout=subprocess.DEVNULL if quiet else None, check=False)
+    out = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(run, stdout=out, env=_environment(), check=False)
     if done.returncode:
         raise click.exceptions.Exit(done.returncode)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without settings: the demonstration uses its own alone.
+
+    An address of a real embedder or a real index would otherwise be sent the demonstration.
+    """
+    sections = (*CORE_SECTIONS, *Plugins.discover().settings_sections())
+    named = {name for section in sections for _, name in variables(section)} | {"SPARK_CONFIG"}
+    return {name: value for name, value in os.environ.items() if name not in named}
 
 
 def _questions(projects: list[Project]) -> list[str]:
@@ -91,7 +105,7 @@ def _questions(projects: list[Project]) -> list[str]:
 
 async def _searches(config: Path, questions: list[str]) -> dict[str, dict[str, list[SearchHit]]]:
     answers: dict[str, dict[str, list[SearchHit]]] = {}
-    async with spark_core.open(config) as spark:
+    async with spark_core.open(config, environ={}) as spark:
         for question in questions:
             answers[question] = {}
             for mode in (Mode.SPARSE, Mode.DENSE, Mode.HYBRID):
