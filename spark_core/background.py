@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -42,8 +43,8 @@ async def _take_part(service: BackgroundService, resolver: Resolver, leases: Lea
                 await _run(service, resolver, lease)
         except SparkError:
             pass  # another holds the lease, or the state is away: either way, try again
-        except Exception:
-            log.exception("background service %s cannot take part; it tries again", service.name)
+        except Exception as error:
+            _log(service, error, "cannot take part; it tries again")
         await asyncio.sleep(service.ttl / 3)
 
 
@@ -52,5 +53,12 @@ async def _run(service: BackgroundService, resolver: Resolver, lease: Lease) -> 
         await service.run(**await resolver.fill(service.run, {Lease: lease}))
     except NotConfigured as error:
         log.debug("background service %s waits for its settings: %s", service.name, error)
-    except Exception:
-        log.exception("background service %s failed; it is started again", service.name)
+    except Exception as error:
+        _log(service, error, "failed; it is started again")
+
+
+def _log(service: BackgroundService, error: Exception, what: str) -> None:
+    """Log where *error* was raised and of what type it is: its text may quote a record."""
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    kind = type(error).__name__
+    log.error("background service %s %s (%s)\n%s", service.name, what, kind, trace)

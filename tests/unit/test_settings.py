@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from spark_core.declarations import SettingsSection
-from spark_core.errors import PluginError, SettingsError
+from spark_core.errors import NotConfigured, PluginError, SettingsError
 from spark_core.settings import ConfigPath, Env, Section, Settings, Source, StateSettings
 from spark_core.spark import compose
 from spark_core.testing.plugins import installed, plugin
@@ -283,8 +283,9 @@ def test_what_is_missing_is_said_without_a_file() -> None:
         url: str
 
     Path("spark.toml").unlink(missing_ok=True)
-    with pytest.raises(SettingsError) as caught:
-        Settings.check(Source.read(environ={}), [SettingsSection("needy", Needy)])
+    settings = Settings.check(Source.read(environ={}), [SettingsSection("needy", Needy)])
+    with pytest.raises(NotConfigured) as caught:
+        settings.section(Needy)
     assert str(caught.value) == "spark.toml: [needy] url is missing"
 
 

@@ -68,6 +68,12 @@ class KindSettings(Section):
         named = [self.id, self.title, self.updated, *self.text, *self.metadata]
         return list(dict.fromkeys(name for name in named if name))
 
+    @property
+    def match_columns(self) -> list[str]:
+        """Every column that tells who somebody is."""
+        named = dict(self.match or MatchSettings()).values()
+        return [column for columns in named for column in columns]
+
 
 class IngestSettings(Section):
     """Which database is indexed, and how."""

@@ -29,6 +29,8 @@ class Statements:
         )
         known = _columns(connection, name, kind, self._from)
         named = [_real_name(name, kind, column, known) for column in kind.columns]
+        for column in kind.match_columns:  # read later, and refused now
+            _real_name(name, kind, column, known)
         self._columns = ", ".join(f"r.{_quoted(column)}" for column in named)
         self._id = f"r.{_quoted(named[0])}"
         types = self._id_types(connection) if _is_primary_key(connection, kind, named[0]) else set()

@@ -241,6 +241,10 @@ async def test_what_is_no_select_is_refused(database, fingerprint, query):
             {"query": "SELECT person_id AS ident, full_name FROM people", "id": "idnt"},
             "kind thing: its query has no column 'idnt'; did you mean 'ident'?",
         ),
+        (
+            {"table": "people", "match": {"name": "ful_name"}},
+            "table 'people' has no column 'ful_name'; did you mean 'full_name'?",
+        ),
         ({"table": ""}, "there is no table ''"),
         ({"table": "people\0"}, "there is no table"),
     ],
