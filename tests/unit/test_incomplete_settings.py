@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from spark_core import Effect, Operation, Section, SettingsSection
-from spark_core.errors import NotConfigured
+from spark_core.errors import NotConfigured, PluginError
 from spark_core.testing.plugins import SparkOpener, plugin
 
 pytestmark = pytest.mark.anyio
@@ -60,3 +60,9 @@ async def test_an_operation_cannot_end_its_host(spark_open: SparkOpener) -> None
     async with spark_open(KEYED) as spark:
         with pytest.raises(RuntimeError, match="tried to end"):
             await spark.call("leave")
+
+
+def test_a_path_without_its_slash_is_refused_where_it_is_declared() -> None:
+    """The plugin that offers it is broken by name; no host is."""
+    with pytest.raises(PluginError, match="operation tell: its path 'api/tell'"):
+        Operation("tell", tell, Effect.READ, path="api/tell")
