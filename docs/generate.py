@@ -130,7 +130,9 @@ def settings(plugins: Plugins) -> Iterator[str]:
         "`spark.toml` lies in the working directory, or where `--config` or `SPARK_CONFIG` say; it",
         "may be absent. Then come `.env` beside it and the environment, the last winning.",
         "Paths are relative to `spark.toml`. In the environment, tables and lists are JSON.",
-        "`[plugins.<name>] enabled = false` switches a plugin off.",
+        "There a blank variable sets only text; a number, a switch or a path it leaves unset.",
+        "`[plugins.<name>] enabled = false` switches a plugin off, as does",
+        "`SPARK_PLUGINS_<NAME>_ENABLED=false`; core cannot be switched off.",
         "",
     )
     for section in (*CORE_SECTIONS, *plugins.settings_sections()):

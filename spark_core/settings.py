@@ -7,6 +7,8 @@ environment as ``SPARK_PLUGINS_QDRANT_URL``, and from any name its field is mark
 
 ``spark.toml`` lies in the working directory, or where ``--config`` or ``SPARK_CONFIG`` say; it
 may be absent. Relative paths are relative to it, and so is the data directory, ``.spark``.
+
+A blank variable sets only what may be text; a number, a switch or a path it leaves unset.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ __all__ = [
     "Source",
     "StateSettings",
     "nearest",
+    "redacted",
     "variables",
 ]
 
@@ -82,21 +85,22 @@ class DataDirectory:
 
 
 def _beside_config(path: Path, info: _ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("directory", Path.cwd())
+    base: Path = (info.context or {}).get("directory") or Path.cwd()
     try:
         return base / path.expanduser()
     except RuntimeError as error:  # ~somebody who does not exist
         raise ValueError(str(error)) from error
 
 
-#: A path in settings: a relative one is relative to ``spark.toml``.
+#: A path in settings: a relative one, also a default of a section, is relative to ``spark.toml``.
 ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
 
 
 class Section(BaseModel):
     """The base of every section: an unknown key is an error, not a silent typo."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    # Defaults are checked, too: that is how one that is a path comes to lie beside spark.toml.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, validate_default=True)
 
 
 class CoreSettings(Section):
@@ -111,10 +115,25 @@ class CoreSettings(Section):
     )
 
 
+def _file_beside_config(url: SecretStr | None, info: _ValidationInfo) -> SecretStr | None:
+    """*url*, where it names a SQLite file with its whole path."""
+    text = url.get_secret_value() if url else ""
+    parts = re.fullmatch(
+        r"(sqlite(?:\+\w+)?:///(?:file:)?+)(?!:memory:)([^?]+)(.*)", text, re.DOTALL
+    )
+    if parts is None:
+        return url
+    scheme, file, options = parts.groups()
+    path = str(_beside_config(Path(file), info))
+    if "?" in path:
+        raise ValueError("the name of a folder above it has a question mark, which no URL can hold")
+    return SecretStr(f"{scheme}{path}{options}")
+
+
 class StateSettings(Section):
     """``[state]``"""
 
-    url: SecretStr | None = Field(
+    url: Annotated[SecretStr | None, AfterValidator(_file_beside_config)] = Field(
         default=None,
         description="SQLAlchemy URL of the state database, for several hosts: "
         "postgresql+psycopg://... By default SQLite in the data directory.",
@@ -161,29 +180,54 @@ class Source:
     ) -> Source:
         """Read ``spark.toml`` and ``.env``; nothing is checked against models yet.
 
-        :raises SettingsError: a file that was named is missing, or one cannot be read.
+        :raises SettingsError: a file that was named is missing, one cannot be read, or the
+            working directory is gone.
         """
         environ = os.environ if environ is None else environ
         named = config or environ.get("SPARK_CONFIG")
         file = Path(named) if named else Path("spark.toml")
-        if not file.is_file():
-            if named:
-                raise SettingsError(f"there is no settings file {file}")
-            return cls(None, Path.cwd(), {}, _dotenv(Path.cwd()), dict(environ))
-        directory = file.parent.resolve()  # of a link, where it lies and not where it leads
-        return cls(file, directory, _toml(file), _dotenv(directory), dict(environ))
+        directory = _folder(file)
+        if file.is_file():
+            return cls(file, directory, _toml(file), _dotenv(directory), dict(environ))
+        if named:
+            raise SettingsError(f"there is no settings file {file}")
+        return cls(None, directory, {}, _dotenv(directory), dict(environ))
 
     def disabled_plugins(self) -> frozenset[str]:
         """The plugins that are switched off: ``[plugins.<name>] enabled = false``.
 
-        :raises SettingsError: ``enabled`` is neither true nor false.
+        :raises SettingsError: ``enabled`` is neither true nor false, or would switch core off.
         """
-        switches = {name: table.get("enabled", True) for name, table in self._plugin_tables()}
-        for name, switch in switches.items():
+        switches: dict[str, bool] = {}
+        for name, switch, place in self._switches():
             if not isinstance(switch, bool):
-                place = f"{self.file}: [plugins.{name}] enabled"
                 raise SettingsError(f"{place} = {switch!r}: Input should be true or false")
+            if name == "core" and not switch:
+                raise SettingsError(f"{place} = false: core cannot be switched off")
+            switches[name] = switch
         return frozenset(name for name, switch in switches.items() if not switch)
+
+    def _switches(self) -> Iterator[tuple[str, Any, str]]:
+        """Each plugin's switch that is set and where, the last winning."""
+        for name, table in self._plugin_tables():
+            if "enabled" in table:
+                yield name, table["enabled"], f"{self.file}: [plugins.{name}] enabled"
+        for layer, where in self._layers():
+            for name in self._names() if any(map(_SWITCH.fullmatch, layer)) else ():
+                variable = f"{_prefix(f'plugins.{name}')}_ENABLED"
+                if layer.get(variable, "").strip():
+                    place = f"{where} {variable}: [plugins.{name}] enabled"
+                    yield name, _switch(layer[variable]), place
+
+    def _names(self) -> set[str]:
+        """What a plugin may be called: the name of a variable does not tell it by itself."""
+        from importlib.metadata import entry_points  # only here: few switch plugins this way
+
+        installed = (point.name for point in entry_points(group="spark_core"))
+        return {*installed, *(name for name, _ in self._plugin_tables())}
+
+    def _layers(self) -> tuple[tuple[Mapping[str, str], str], ...]:
+        return (self.dotenv, ".env"), (self.environ, "environment")
 
     def _plugin_tables(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         tables = self.toml.get("plugins", {})
@@ -204,21 +248,43 @@ class Source:
         found = {key: (value, str(self.file)) for key, value in table.items()}
         if section.path.startswith("plugins."):
             found.pop("enabled", None)  # the switch of the plugin itself
-        for layer, name in ((self.dotenv, ".env"), (self.environ, "environment")):
+        for layer, name in self._layers():
             for key, variable in variables(section):
-                if variable in layer:
-                    found[key] = (_from_text(section, key, layer[variable]), f"{name} {variable}")
+                text = layer.get(variable)
+                if text is not None and (text.strip() or _may_be_text(section, key)):
+                    found[key] = (_from_text(section, key, text), f"{name} {variable}")
         for key, (value, where) in found.items():
             yield key, value, where
 
     def unknown_sections(self, known: Iterable[str]) -> Iterator[str]:
         """The names of tables in the file that no installed plugin or host reads."""
-        known = set(known)
+        known, off = set(known), self.disabled_plugins()
         yield from (name for name in self.toml if name != "plugins" and name not in known)
         for name, table in self._plugin_tables():
-            switch_alone = table.keys() == {"enabled"} or table.get("enabled") is False
+            switch_alone = table.keys() == {"enabled"} or name in off
             if f"plugins.{name}" not in known and not switch_alone:
                 yield f"plugins.{name}"
+
+
+_SWITCH = re.compile(r"SPARK_PLUGINS_\w+_ENABLED")
+
+
+def _switch(text: str) -> bool | str:
+    """What *text* switches, in the words that any switch in the environment takes."""
+    try:
+        return TypeAdapter(bool).validate_python(text.strip())
+    except ValidationError:
+        return text
+
+
+def _folder(file: Path) -> Path:
+    """The folder of *file*; of a link, where it lies and not where it leads."""
+    try:
+        return file.parent.resolve()
+    except FileNotFoundError:
+        raise SettingsError(
+            "the working directory does not exist any more", hint="change to one that does"
+        ) from None
 
 
 def _toml(file: Path) -> dict[str, Any]:
@@ -246,12 +312,16 @@ def _dotenv(directory: Path) -> dict[str, str]:
 
 def variables(section: SettingsSection) -> Iterator[tuple[str, str]]:
     """Each field with each of its environment variables; the general name is last, and wins."""
-    prefix = "SPARK_" + section.path.replace(".", "_").replace("-", "_").upper()
+    prefix = _prefix(section.path)
     for key, info in section.model.model_fields.items():
         for mark in info.metadata:
             if isinstance(mark, Env):
                 yield key, mark.name
         yield key, f"{prefix}_{key.upper()}"
+
+
+def _prefix(path: str) -> str:
+    return "SPARK_" + path.replace(".", "_").replace("-", "_").upper()
 
 
 def _from_text(section: SettingsSection, key: str, text: str) -> Any:
@@ -266,9 +336,24 @@ def _from_text(section: SettingsSection, key: str, text: str) -> Any:
 
 def _is_text(annotation: Any) -> bool:
     """Whether nothing but text fits: a secret may look like JSON and is still text."""
-    union = isinstance(annotation, types.UnionType) or get_origin(annotation) is Union
-    choices = get_args(annotation) if union else (annotation,)
-    return all(choice in (str, SecretStr, NoneType) for choice in choices)
+    return all(choice in (str, SecretStr, NoneType) for choice in _choices(annotation))
+
+
+def _may_be_text(section: SettingsSection, key: str) -> bool:
+    """Whether text fits, so that a blank one may mean something."""
+    choices = _choices(section.model.model_fields[key].annotation)
+    return any(choice in (str, SecretStr, Any) for choice in choices)
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    """What *annotation* is, or the several things of which it is one; without their marks."""
+    if get_origin(annotation) is Annotated:
+        yield from _choices(get_args(annotation)[0])
+    elif isinstance(annotation, types.UnionType) or get_origin(annotation) is Union:
+        for choice in get_args(annotation):
+            yield from _choices(choice)
+    else:
+        yield annotation
 
 
 @dataclass
@@ -373,9 +458,16 @@ class Settings:
 def _shown(problem: ErrorDetails) -> str:
     if isinstance(problem["input"], dict | list):
         return ""
-    # A URL may hold a password.
-    found = re.sub(r"//\S*@", "//***@", str(problem["input"]))
-    return f" = {found[:60]!r}"
+    return f" = {redacted(str(problem['input']))[:60]!r}"
+
+
+def redacted(text: str) -> str:
+    """*text* without what may be secret in a URL: the user's part, the query, the fragment.
+
+    It rather hides too much: a password may hold any character, also those that end its part.
+    """
+    hidden = re.sub(r"(//|^[\w.+-]+:(?!//)).*@", r"\1***@", text, flags=re.DOTALL)
+    return re.sub(r"(//.*?[?#]).*", r"\1***", hidden, flags=re.DOTALL)
 
 
 def _holds_secret(section: SettingsSection, key: str) -> bool:

@@ -15,7 +15,14 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 
 from spark_core.declarations import SettingsSection
 from spark_core.errors import NotConfigured, PluginError, SettingsError
-from spark_core.settings import ConfigPath, Env, Section, Settings, Source, StateSettings
+from spark_core.settings import (
+    ConfigPath,
+    Env,
+    Section,
+    Settings,
+    Source,
+    StateSettings,
+)
 from spark_core.spark import compose
 from spark_core.testing.plugins import installed, plugin
 
@@ -31,6 +38,9 @@ class Fruit(Section):
     kind: Literal["apple", "pear"] = "apple"
     key: SecretStr | None = None
     file: ConfigPath | None = None
+    basket: ConfigPath = Path("basket")
+    ripe: bool = True
+    color: Literal["red", "green"] | None = None
     backends: dict[str, Backend] = Field(default_factory=dict)
     tags: list[str] = Field(default_factory=list)
     depth: dict[str, dict[str, int]] = Field(default_factory=dict)
@@ -131,6 +141,25 @@ def test_text_comes_from_the_environment_as_it_is(text: str) -> None:
         assert section.key == SecretStr(value)
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("key", ["port", "kind", "file", "backends", "tags", "ripe", "color"])
+def test_a_blank_variable_sets_nothing_but_text(key: str, blank: str) -> None:
+    """As compose files unset a variable; a layer below it still counts."""
+    read = source("[plugins.fruit]\nport = 1", "", {f"SPARK_PLUGINS_FRUIT_{key.upper()}": blank})
+    settings = Settings.check(read, [FRUIT])
+    assert settings.section(Fruit) == fruit("[plugins.fruit]\nport = 1")
+    assert not any("SPARK_PLUGINS_FRUIT" in where for where in settings.origins.values())
+
+
+@pytest.mark.parametrize(("key", "value"), [("url", ""), ("key", SecretStr(""))])
+def test_a_blank_text_is_set(key: str, value: object) -> None:
+    """Set but empty is not the same as unset, where the setting is text."""
+    read = source("", "", {f"SPARK_PLUGINS_FRUIT_{key.upper()}": ""})
+    settings = Settings.check(read, [FRUIT])
+    assert getattr(settings.section(Fruit), key) == value
+    assert settings.origins["plugins.fruit", key].startswith("environment ")
+
+
 # --------------------------------------------------------------------------------------- files
 
 
@@ -202,6 +231,71 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert settings.section(Fruit).file == folder / "crm.db"
     assert settings.section(Fruit).url == "beside"
     assert settings.data_directory.path == folder / ".spark"
+
+
+def test_a_default_path_is_relative_to_the_file_too(tmp_path: Path) -> None:
+    """A plugin's own default lies where a setting of the same text would."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "spark.toml").touch()
+    settings = Settings.check(Source.read("elsewhere/spark.toml", {}), [FRUIT])
+    assert settings.section(Fruit).basket == tmp_path / "elsewhere" / "basket"
+
+
+@pytest.mark.parametrize(
+    ("url", "anchored"),
+    [
+        ("sqlite:///state.db", "sqlite:///{}/state.db"),
+        ("sqlite:///data/state.db?timeout=3", "sqlite:///{}/data/state.db?timeout=3"),
+        ("sqlite+pysqlite:///state.db", "sqlite+pysqlite:///{}/state.db"),
+        ("sqlite:///file:state.db?uri=true", "sqlite:///file:{}/state.db?uri=true"),
+        ("sqlite:////srv/state.db", "sqlite:////srv/state.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite:///file::memory:?uri=true", "sqlite:///file::memory:?uri=true"),
+        ("postgresql+psycopg://ada@h/state", "postgresql+psycopg://ada@h/state"),
+    ],
+)
+@pytest.mark.parametrize("from_file", [True, False])
+def test_a_file_of_the_state_is_relative_to_spark_toml(
+    tmp_path: Path, url: str, anchored: str, from_file: bool
+) -> None:
+    """Wherever one stands, and whichever layer names it: else each folder has another state."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "spark.toml").write_text(f'[state]\nurl = "{url}"' if from_file else "")
+    environ = {} if from_file else {"SPARK_STATE_URL": url}
+    section = Settings.check(Source.read("elsewhere/spark.toml", environ), []).section(
+        StateSettings
+    )
+    assert section.url is not None
+    assert section.url.get_secret_value() == anchored.format(folder)
+
+
+def test_without_a_file_the_state_is_relative_to_the_working_directory() -> None:
+    """As every other path is then."""
+    read = Source.read(environ={"SPARK_STATE_URL": "sqlite:///state.db"})
+    url = Settings.check(read, []).section(StateSettings).url
+    assert url == SecretStr(f"sqlite:///{Path.cwd()}/state.db")
+
+
+def test_a_folder_that_no_url_can_name_is_said(tmp_path: Path) -> None:
+    """A question mark would begin the URL's options, and another file would be used."""
+    (tmp_path / "what?").mkdir()
+    (tmp_path / "what?" / "spark.toml").write_text('[state]\nurl = "sqlite:///state.db"')
+    with pytest.raises(SettingsError, match=r"\[state\] url: .*question mark"):
+        Settings.check(Source.read("what?/spark.toml", {}), [])
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path) -> None:
+    """Only what is named with its whole path can be read from nowhere."""
+    (tmp_path / "spark.toml").touch()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    for config in (None, "spark.toml"):
+        with pytest.raises(SettingsError, match="the working directory does not exist any more"):
+            Source.read(config, {})
+    assert Source.read(tmp_path / "spark.toml", {}).directory == tmp_path
 
 
 def test_absolute_paths_stay_and_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,11 +407,24 @@ def test_errors_never_show_a_secret(toml: str, environ: dict[str, str]) -> None:
     assert "314159" not in "\n".join(lines(toml, "", environ))
 
 
+def test_a_wrong_url_is_shown_without_its_secrets() -> None:
+    """Also in the line that says what is wrong with it."""
+
+    class Strict(Section):
+        url: Annotated[str, Field(pattern="^https://")] = ""
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.check(
+            source('[strict]\nurl = "http://h/?key=sesame"'), [SettingsSection("strict", Strict)]
+        )
+    assert "sesame" not in str(caught.value)
+
+
 def test_secrets_are_not_printed() -> None:
     """Neither a section nor all settings show a secret that was read from a file."""
     settings = Settings.check(source('[state]\nurl = "sqlite:///sesame"'), [FRUIT])
     section = settings.section(StateSettings)
-    assert section.url == SecretStr("sqlite:///sesame")
+    assert section.url == SecretStr(f"sqlite:///{Path.cwd()}/sesame")
     assert "sesame" not in f"{section!r} {section}"
 
 
@@ -339,40 +446,7 @@ def test_a_mistake_of_the_whole_section_names_it() -> None:
     assert str(caught.value) == "spark.toml: [pair]: low must not be above high"
 
 
-# ------------------------------------------------------------------------------------- plugins
-
-
-def test_a_plugin_can_be_switched_off() -> None:
-    """Its section is then neither checked nor missed."""
-    read = source("[plugins.fruit]\nenabled = false\nwhatever = true")
-    assert read.disabled_plugins() == {"fruit"}
-    assert Settings.check(read, []).warnings == []
-
-
-def test_the_switch_is_not_a_setting() -> None:
-    """`enabled` belongs to the plugin as such, whatever its section holds."""
-    read = source("[plugins.fruit]\nenabled = true\nport = 1")
-    assert read.disabled_plugins() == frozenset()
-    assert Settings.check(read, [FRUIT]).section(Fruit).port == 1
-
-
-def test_the_switch_needs_no_section() -> None:
-    """A plugin without settings can be switched, too."""
-    assert Settings.check(source("[plugins.plain]\nenabled = true"), []).warnings == []
-
-
-@pytest.mark.parametrize("value", ['"no"', "0", "[]"])
-def test_the_switch_is_true_or_false(value: str) -> None:
-    """A switch that is neither must not leave the plugin silently on."""
-    read = source(f"[plugins.fruit]\nenabled = {value}")
-    with pytest.raises(SettingsError, match=r"\[plugins.fruit\] enabled = .*true or false"):
-        read.disabled_plugins()
-
-
-def test_only_plugins_have_the_switch() -> None:
-    """Elsewhere `enabled` is a setting like any other, so here it is a mistake."""
-    [line] = lines("[state]\nenabled = false")
-    assert line == "spark.toml: [state] enabled is not a setting"
+# ------------------------------------------------------------------------------------ sections
 
 
 def test_sections_that_nothing_reads_are_warned_of() -> None:

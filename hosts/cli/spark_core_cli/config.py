@@ -12,7 +12,7 @@ import click
 
 from spark_core.declarations import SettingsSection
 from spark_core.errors import SparkError
-from spark_core.settings import CORE_SECTIONS, Settings
+from spark_core.settings import CORE_SECTIONS, Settings, redacted
 
 from .commands import JSON_OPTION
 from .installed import current
@@ -60,12 +60,12 @@ def _values(settings: Settings, path: str) -> dict[str, Any]:
 
 
 def _masked(value: Any) -> Any:
-    """*value* without names and passwords in URLs; settings of a secret type already are."""
+    """*value* without secrets in URLs; settings of a secret type already are without theirs."""
     if isinstance(value, dict):
         return {key: _masked(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_masked(item) for item in value]
-    return re.sub(r"://[^/\s]+@", "://***@", value) if isinstance(value, str) else value
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _toml(path: str, values: Mapping[str, Any], origin: Callable[[str], str]) -> Iterator[str]:

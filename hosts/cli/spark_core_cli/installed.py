@@ -54,7 +54,7 @@ class Installed:
             raise error
 
     def _without_settings(self) -> Spark:
-        spark = compose(Source(None, Path.cwd(), {}, {}, {}), plugins=self.plugins)
+        spark = compose(Source(None, Path(), {}, {}, {}), plugins=self.plugins)
         click.echo("warning: the settings are wrong; see `spark config check`", err=True)
         return spark
 

@@ -15,7 +15,8 @@ TOML = {
         "library": {
             "height": 7,
             "token": "s3cret-token",
-            "url": "http://ada:s3cret-word@127.0.0.1:1/",
+            "url": "http://ada:s3cret-word/s3cret@127.0.0.1:1/?api-key=s3cret&token=s3cret",
+            "rooms": ['the "old" one', "https://h/?s3cret"],
             "kinds": {"a b": {"table": "t", "none": [1, 2.0, {"x": "y"}], "deep": {"er": True}}},
         }
     }
@@ -28,7 +29,8 @@ def test_show_is_toml_with_where_each_value_comes_from(spark, source):
     shown = tomllib.loads(text)["plugins"]["library"]
     assert shown["kinds"] == TOML["plugins"]["library"]["kinds"]
     assert shown["height"] == 7
-    assert shown["rooms"] == ["north", 'the "old" one']
+    assert shown["rooms"] == ['the "old" one', "https://h/?***"]
+    assert shown["url"] == "http://***@127.0.0.1:1/?***"
     lines = text.splitlines()
     assert 'shelf = "pine"  # environment SPARK_PLUGINS_LIBRARY_SHELF' in lines
     assert "ratio = 0.5  # default" in lines

@@ -192,3 +192,19 @@ def test_ctrl_c_ends_the_bar_too(tmp_path):
     assert (tmp_path / "cancelled").exists()
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
     assert drawn.rstrip().endswith("interrupted")
+
+
+@pytest.mark.parametrize(("words", "code"), [(("audit", "list"), 2), (("plugins",), 0)])
+def test_a_working_directory_that_is_gone_is_one_sentence(tmp_path, words, code):
+    """What needs no settings still works there."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ["sh", "-c", 'cd "$1" && rmdir "$1" && shift && exec "$@"', "sh", gone, *REAL]
+    result = run(command, *words, cwd=tmp_path)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+    if code:
+        assert result.stderr.splitlines() == [
+            "error: the working directory does not exist any more",
+            "hint: change to one that does",
+        ]
