@@ -17,7 +17,7 @@ from .operations import Effect, Operation, Progress
 from .plugins import Plugins
 from .resolution import Resolver
 from .settings import CoreSettings, DataDirectory, Settings, Source, nearest
-from .state import AuditLog
+from .state import STARTED, AuditLog
 
 __all__ = ["Caller", "Spark", "check_request", "compose", "open"]
 
@@ -136,6 +136,8 @@ class Spark:
             yield
             return
         audit: AuditLog = await self.resolver.get(AuditLog)
+        # Before it begins, so that it leaves a trace even if this process is killed.
+        start = await audit.record(caller, operation.name, outcome=STARTED)
         outcome = "interrupted"
         try:
             yield
@@ -147,7 +149,7 @@ class Spark:
             outcome = f"failed: {type(error).__name__}"
             raise
         finally:
-            await audit.record(caller, operation.name, outcome=outcome)
+            await audit.record(caller, operation.name, outcome=outcome, start=start)
 
     def _find(self, operation: Any) -> Operation:
         if isinstance(operation, Operation):

@@ -1,4 +1,8 @@
-"""The audit log: who did what, when, to what, and how it ended. It can only be added to."""
+"""The audit log: who did what, when, to what, and how it ended. It can only be added to.
+
+What takes a while leaves an entry when it begins and another when it ends, so that it has left
+a trace even if it is killed between. The second takes the first one's place in lists.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,14 @@ from .times import aware
 if TYPE_CHECKING:
     from sqlalchemy import TableClause
 
-__all__ = ["AuditEntry", "AuditLog"]
+__all__ = ["STARTED", "AuditEntry", "AuditLog"]
+
+#: The outcome of what has not ended: it still runs, or was killed.
+STARTED = "started"
 
 
 class AuditEntry(BaseModel):
-    """One thing that was done."""
+    """One thing that was done; its ``outcome`` is ``started`` while nobody knows its end."""
 
     id: int
     at: datetime
@@ -45,8 +52,13 @@ class AuditLog:
         resource: str = "",
         outcome: str = "ok",
         detail: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Add an entry. *detail* holds counts and names, never private text or secrets."""
+        start: int | None = None,
+    ) -> int:
+        """Add an entry, and return its id.
+
+        *detail* holds counts and names, never private text or secrets. *start* is the id of
+        the entry, of outcome :data:`STARTED`, that was left when it began.
+        """
         values = {
             "at": self._clock.now(),
             "actor": actor[:200],
@@ -54,15 +66,23 @@ class AuditLog:
             "resource": resource,
             "outcome": outcome,
             "detail": dict(detail or {}),
+            "start": start,
         }
-        await self._state.write(lambda c: c.execute(_table().insert().values(values)))
+        table = _table()
+        insert = table.insert().values(values).returning(table.c.id)
+        return int(await self._state.write(lambda c: c.execute(insert).scalar_one()))
 
     async def entries(
         self, *, limit: int = 50, action: str | None = None, before: int | None = None
     ) -> Sequence[AuditEntry]:
-        """The newest entries first, those older than the entry *before* if it is given."""
-        table = _table()
-        query = table.select().order_by(table.c.id.desc()).limit(limit)
+        """The newest entries first, those older than the entry *before* if it is given.
+
+        Where something has ended, the entry of its start is left out.
+        """
+        table, end = _table(), _table().alias()
+        ended = end.select().where(end.c.start == table.c.id).exists()
+        query = table.select().where((table.c.outcome != STARTED) | ~ended)
+        query = query.order_by(table.c.id.desc()).limit(limit)
         if action is not None:
             query = query.where(table.c.action == action)
         if before is not None:
@@ -74,7 +94,7 @@ class AuditLog:
 def _table() -> TableClause:
     import sqlalchemy as sa
 
-    names = ("id", "actor", "action", "resource", "outcome")
+    names = ("id", "actor", "action", "resource", "outcome", "start")
     return sa.table(
         "audit",
         *(sa.column(name) for name in names),

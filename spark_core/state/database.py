@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib.resources
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -93,7 +94,7 @@ def _engine(url: str | Path) -> Engine:
     if engine.dialect.name not in ("sqlite", "postgresql") or engine.dialect.is_async:
         raise _unusable("neither SQLite nor PostgreSQL with a synchronous driver")
     if sqlite:
-        _make_folder(parsed.database or ":memory:")
+        _make_file((parsed.database or ":memory:").removeprefix("file:"))
         _use_wal(engine)
     return engine
 
@@ -106,14 +107,20 @@ def _unusable(reason: str) -> SettingsError:
     )
 
 
-def _make_folder(database: str) -> None:
+def _make_file(database: str) -> None:
+    """Make an empty database that is its owner's alone; SQLite's files beside it follow it."""
     if database == ":memory:":
         raise _unusable("a database in memory cannot be shared by processes")
-    folder = Path(database).parent
+    file = Path(database)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileExistsError):
+            file.touch(mode=0o600, exist_ok=False)
     except OSError as error:
-        raise Unavailable(f"{folder} cannot be made for the state: {error.strerror}") from error
+        if error.errno == errno.ENOSPC:
+            raise _full() from error
+        reason = f"{error.filename} cannot be made for the state: {error.strerror}"
+        raise Unavailable(reason) from error
 
 
 def _use_wal(engine: Engine) -> None:
@@ -151,8 +158,12 @@ def _translated(action: Callable[[], T]) -> T:
 def _translate(error: Exception) -> SparkError:
     text = str(getattr(error, "orig", error)).strip().splitlines()[:1] or [""]
     if "disk is full" in text[0] or "No space left" in text[0]:
-        return StorageFull("the state database cannot be written: the disk is full")
+        return _full()
     return Unavailable(f"the state database cannot be used: {text[0][:200]}")
+
+
+def _full() -> StorageFull:
+    return StorageFull("the state database cannot be written: the disk is full")
 
 
 # ------------------------------------------------------------------------------- migrations

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from spark_core.errors import Unavailable
-from spark_core.state import AuditLog, State
+from spark_core.state import STARTED, AuditLog, State
 from spark_core.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +59,9 @@ async def test_truncate_is_refused_too(postgresql_url: str, spark_clock: ManualC
 
 async def test_replacing_is_refused_too(tmp_path: Path, spark_clock: ManualClock) -> None:
     """SQLite's INSERT OR REPLACE passes by the triggers of DELETE, and is refused by its own."""
-    replace = "INSERT OR REPLACE INTO audit SELECT id, at, 'x', action, resource, outcome, detail"
+    replace = (
+        "INSERT OR REPLACE INTO audit SELECT id, at, 'x', action, resource, outcome, detail, start"
+    )
     async with State.open(tmp_path / "state.db") as state:
         audit = AuditLog(state, spark_clock)
         await audit.record("ada", "swap")
@@ -85,6 +89,39 @@ async def test_entries_of_one_action(audit: AuditLog) -> None:
         await audit.record("ada", action)
     assert [entry.action for entry in await audit.entries(action="swap")] == ["swap", "swap"]
     assert await audit.entries(action="swa") == []
+
+
+async def test_an_end_takes_the_place_of_its_start(audit: AuditLog) -> None:
+    """What has ended is listed once; what has not is listed as started."""
+    first = await audit.record("ada", "swap", outcome=STARTED)
+    await audit.record("bob", "swap", outcome=STARTED)
+    await audit.record("ada", "swap", start=first)
+    assert [(e.actor, e.outcome) for e in await audit.entries()] == [
+        ("ada", "ok"),
+        ("bob", STARTED),
+    ]
+
+
+async def test_only_a_start_gives_up_its_place(audit: AuditLog) -> None:
+    """Whatever is added, what was done stays listed."""
+    done = await audit.record("ada", "swap")
+    await audit.record("bob", "swap", start=done)
+    assert [entry.actor for entry in await audit.entries()] == ["bob", "ada"]
+
+
+async def test_an_older_log_is_kept(tmp_path: Path, spark_clock: ManualClock) -> None:
+    """Entries from before starts were written are listed as they were."""
+    file = tmp_path / "state.db"
+    async with State.open(file) as state:
+        await AuditLog(state, spark_clock).record("ada", "swap")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DROP INDEX ix_audit_start")
+        connection.execute("ALTER TABLE audit DROP COLUMN start")
+        connection.execute("UPDATE schema_version_core SET version_num = '0001'")
+    async with State.open(file) as state:
+        audit = AuditLog(state, spark_clock)
+        await audit.record("bob", "swap")
+        assert [entry.actor for entry in await audit.entries()] == ["bob", "ada"]
 
 
 async def test_a_hostile_actor_is_only_text(audit: AuditLog, state: State) -> None:

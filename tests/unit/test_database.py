@@ -37,6 +37,34 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize("by_url", [True, False])
+async def test_the_database_is_its_owners_alone(tmp_path: Path, by_url: bool) -> None:
+    """Private text lies in it: neither it nor its files beside it nor its folder can be read."""
+    file = tmp_path / "data" / "state.db"
+    async with State.open(f"sqlite:///{file}" if by_url else file) as state:
+        await state.write(lambda c: c.exec_driver_sql("CREATE TABLE fruit (name)"))
+        found = [file.parent, *file.parent.iterdir()]
+        assert len(found) == 4
+        assert {
+            path.name: path.stat().st_mode & 0o077 for path in found if path.stat().st_mode & 0o077
+        } == {}
+
+
+async def test_a_database_by_uri_is_its_owners_too(tmp_path: Path) -> None:
+    """SQLite's own URIs name a file, too."""
+    async with State.open(f"sqlite:///file:{tmp_path}/data/state.db?uri=true"):
+        assert (tmp_path / "data" / "state.db").stat().st_mode & 0o077 == 0
+
+
+async def test_the_rights_of_a_database_that_is_there_are_left(tmp_path: Path) -> None:
+    """Whoever shares one with a group has their reasons."""
+    file = tmp_path / "state.db"
+    file.touch()
+    file.chmod(0o660)
+    async with State.open(file):
+        assert file.stat().st_mode & 0o777 == 0o660
+
+
 def test_many_processes_migrate_once(state_url: str) -> None:
     """Six processes that open an empty database at the same moment all find it migrated."""
     processes = [

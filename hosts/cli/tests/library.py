@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from datetime import date
@@ -154,6 +155,12 @@ async def wait_plainly(progress: Progress) -> Done:
     return Done()
 
 
+async def die() -> Done:
+    """Be killed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Done()
+
+
 async def burn() -> Done:
     """Burn the shelf."""
     return Done()
@@ -207,6 +214,7 @@ OPERATIONS = (
     Operation("wait", wait, Effect.READ),
     Operation("wait_plainly", wait_plainly, Effect.READ),
     Operation("fail", fail, Effect.READ),
+    Operation("die", die, Effect.WRITE),
 )
 
 

@@ -208,3 +208,10 @@ def test_a_working_directory_that_is_gone_is_one_sentence(tmp_path, words, code)
             "error: the working directory does not exist any more",
             "hint: change to one that does",
         ]
+
+
+def test_what_was_killed_while_it_wrote_has_left_a_trace(tmp_path):
+    """An audited effect has an entry before it begins."""
+    assert run(LIBRARY, "die", cwd=tmp_path).returncode == -signal.SIGKILL
+    [entry] = json.loads(run(LIBRARY, "audit", "list", "--json", cwd=tmp_path).stdout)["entries"]
+    assert (entry["action"], entry["outcome"]) == ("die", "started")
