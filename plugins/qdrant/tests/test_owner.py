@@ -44,6 +44,24 @@ async def test_an_owner_starts_on_demand(directory: Path) -> None:
         assert owners(directory) == [owner_pid(directory)]
 
 
+async def test_an_owner_keeps_nothing_of_the_program_that_started_it(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its folder, which could not be unmounted, nor its terminal, nor its open files."""
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "file of the program").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        async with store_in(directory) as store:
+            await store.collections()
+    process = Path(f"/proc/{owner_pid(directory)}")
+    assert process.joinpath("cwd").readlink() == Path("/")
+    assert os.getsid(owner_pid(directory)) == owner_pid(directory)
+    open_files = {path.readlink() for path in process.joinpath("fd").iterdir()}
+    assert Path(file.name) not in open_files
+    terminal = process.joinpath("stat").read_text().rpartition(")")[2].split()[4]
+    assert terminal == "0"
+
+
 async def test_the_loop_runs_on_while_an_owner_starts(directory: Path) -> None:
     """Starting a process and waiting for it leaves the event loop free."""
     async with store_in(directory) as store:

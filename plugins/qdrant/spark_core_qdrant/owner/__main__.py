@@ -8,19 +8,17 @@ import fcntl
 import inspect
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from spark_core.errors import SparkError
 
 from . import wire
-from .note import Note, file_in, read_note, write_note
+from .folder import private_folder
+from .note import Note, file_in, write_note
 
 log = logging.getLogger("spark_core_qdrant.owner")
 
@@ -29,11 +27,6 @@ TICK = 1.0
 
 #: How long a new owner waits for one that is just leaving, in seconds.
 LOCK_SECONDS = 2.0
-
-SOCKET_FOLDER = "spark-qdrant-"
-
-#: The longest path of a folder that a socket's own path, of 100 bytes or so, has room for.
-LONGEST_FOLDER = 70
 
 #: How many programs may be waiting for their connection.
 BACKLOG = 1024
@@ -136,20 +129,18 @@ def main() -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--idle", type=float, default=120.0)
     arguments = parser.parse_args()
-    directory: Path = arguments.directory
+    directory: Path = arguments.directory.resolve()
+    os.chdir("/")  # the starter's folder may have to be unmounted while the owner stays
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     os.umask(0o077)  # what lies here is for this user alone
     with (directory / "owner.lock").open("w") as lock:
         if not _locked(lock):
             return 0  # somebody else was quicker, which is just as well
-        _clear_away_former(directory)
-        home = _private_folder()
         try:
-            asyncio.run(Owner(directory, arguments.idle).serve(home / "owner.sock"))
+            with private_folder() as home:
+                asyncio.run(Owner(directory, arguments.idle).serve(home / "owner.sock"))
         except SparkError as error:
             sys.exit(str(error))
-        finally:
-            shutil.rmtree(home, ignore_errors=True)
     return 0
 
 
@@ -164,23 +155,6 @@ def _locked(lock: IO[str]) -> bool:
         else:
             return True
     return False
-
-
-def _clear_away_former(directory: Path) -> None:
-    """Delete the socket of an owner that was killed."""
-    with suppress(ConnectionError):
-        folder = Path(read_note(directory).socket).parent
-        if folder.name.startswith(SOCKET_FOLDER):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _private_folder() -> Path:
-    """A folder in the system's temporary one, which nobody else may enter.
-
-    Its path is short enough for a socket however deep the directory lies.
-    """
-    short = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
-    return Path(tempfile.mkdtemp(prefix=SOCKET_FOLDER, dir=None if short else "/tmp"))
 
 
 if __name__ == "__main__":

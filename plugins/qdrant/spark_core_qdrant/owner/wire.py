@@ -1,8 +1,8 @@
 """What goes over the owner's socket: frames of a length and a msgpack document.
 
 A request is ``[operation, arguments]``; an answer is ``["ok", result]``, or
-``["error", class, message, hint]`` with the name of one of :mod:`spark_core.errors`.
-What is not of this form is taken for a broken connection.
+``["error", class, message, details]`` with the name of one of :mod:`spark_core.errors`, and
+whatever else it is made with. What is not of this form is taken for a broken connection.
 """
 
 from __future__ import annotations
@@ -62,9 +62,14 @@ async def write(writer: asyncio.StreamWriter, frame: bytes) -> None:
 
 def error_answer(error: BaseException) -> list[Any]:
     """The answer that makes the other end raise *error*."""
-    if isinstance(error, errors.SparkError):
-        return ["error", type(error).__name__, error.message, error.hint]
-    return ["error", "BackendError", f"the embedded index failed: {type(error).__name__}", None]
+    if not isinstance(error, errors.SparkError):
+        error = errors.BackendError(f"the embedded index failed: {type(error).__name__}")
+    details: dict[str, Any] = {"hint": error.hint}
+    if isinstance(error, errors.InvalidRequest):
+        details["problems"] = [(problem.pointer, problem.detail) for problem in error.problems]
+    if isinstance(error, errors.Unavailable):
+        details["retry_after"] = error.retry_after
+    return ["error", type(error).__name__, error.message, details]
 
 
 def result_of(answer: list[Any]) -> Any:
@@ -74,5 +79,7 @@ def result_of(answer: list[Any]) -> Any:
     """
     if answer[0] == "ok":
         return answer[1]
-    _, name, message, hint = answer
-    raise getattr(errors, name)(message, hint=hint)
+    _, name, message, details = answer
+    if "problems" in details:
+        details["problems"] = [errors.Problem(*problem) for problem in details["problems"]]
+    raise getattr(errors, name)(message, **details)
