@@ -126,18 +126,26 @@ class Collection(Protocol):
         ...
 
     async def upsert(self, points: Sequence[Point]) -> None:
-        """Store *points*, all of them or none.
+        """Store *points*, each whole; where ids repeat, the last of an id counts.
 
-        When it returns they are found by searches and survive the death of any process.
+        When it returns, all of them are found by searches and survive the death of any
+        process; a loss of power they survive after :meth:`flush`. All are checked before the
+        first is stored. They may be stored bit by bit: a search meanwhile may find the first
+        without the last, and where it fails halfway or is cancelled, the first may stay. Say
+        the same again then: nothing is stored twice.
 
         :raises InvalidRequest: an id is no UUID, a vector has another dimension or a value
             that is not finite. Nothing was stored.
-        :raises StorageFull: there is no room.
+        :raises StorageFull: there is no room. The first may have been stored.
+        :raises Unavailable: the store cannot be reached. The first may have been stored.
         """
         ...
 
     async def delete(self, *, ids: Sequence[str] = (), filter: Filter | None = None) -> None:
-        """Delete the points of *ids* and those that match *filter*."""
+        """Delete the points of *ids* and those that match *filter*; unknown ids are fine.
+
+        It lasts as what :meth:`upsert` stores does, and can be said again where it failed.
+        """
         ...
 
     async def search(self, query: Query) -> Sequence[Hit]:

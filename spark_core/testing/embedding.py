@@ -21,6 +21,7 @@ from operator import mul
 import pytest
 
 from ..contracts.embedding import Embedder, Purpose, Vector
+from .suites import AsyncSuite
 
 __all__ = ["EmbedderConformance", "FakeEmbedder", "cosine"]
 
@@ -46,16 +47,8 @@ ODD_TEXTS = (
 )
 
 
-class EmbedderConformance:
+class EmbedderConformance(AsyncSuite):
     """The contract of :class:`~spark_core.contracts.embedding.Embedder`, rule by rule."""
-
-    pytestmark = pytest.mark.anyio
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def anyio_backend(cls) -> str:
-        """spark_core runs on asyncio."""
-        return "asyncio"
 
     @pytest.fixture
     def embedder(self) -> Embedder:

@@ -22,6 +22,7 @@ import pytest
 
 from ..contracts.records import Record, RecordSource, Scalar
 from ..errors import NotFound
+from .suites import AsyncSuite
 
 __all__ = ["FakeRecordSource", "RecordSourceConformance", "Row", "read"]
 
@@ -61,15 +62,8 @@ async def read(source: RecordSource, kind: str, batch: int = 500) -> list[list[R
         return [list(records) async for records in batches]
 
 
-class RecordSourceConformance:
+class RecordSourceConformance(AsyncSuite):
     """The rules, one test each."""
-
-    pytestmark = pytest.mark.anyio
-
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        """The event loop the tests run on."""
-        return "asyncio"
 
     @pytest.fixture
     def source(self) -> RecordSource:

@@ -11,6 +11,7 @@ import pytest
 
 from ..contracts.reranking import Reranker
 from .embedding import ODD_TEXTS
+from .suites import AsyncSuite
 
 __all__ = ["FakeReranker", "RerankerConformance"]
 
@@ -23,19 +24,11 @@ TEXTS = (
 ANSWER = 1
 
 
-class RerankerConformance:
+class RerankerConformance(AsyncSuite):
     """The contract of :class:`~spark_core.contracts.reranking.Reranker`, rule by rule.
 
     Subclass it and override the fixture ``reranker``.
     """
-
-    pytestmark = pytest.mark.anyio
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def anyio_backend(cls) -> str:
-        """spark_core runs on asyncio."""
-        return "asyncio"
 
     @pytest.fixture
     def reranker(self) -> Reranker:

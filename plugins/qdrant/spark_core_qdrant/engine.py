@@ -79,7 +79,7 @@ class Engine(Protocol):
         ...
 
     async def upsert(self, name: str, rows: list[Row]) -> None:
-        """Store points, all or none."""
+        """Store points in their order, piece by piece; none where one has a wrong dimension."""
         ...
 
     async def delete(self, name: str, ids: list[str], filter: Filter) -> None:

@@ -271,7 +271,7 @@ class ServerEngine:
 
     @_translated
     async def upsert(self, name: str, rows: list[Row]) -> None:
-        """Store points. The server checks each batch as a whole; we check the dimension."""
+        """Store points. The server checks each piece as a whole; we check all beforehand."""
         behind = await self._behind(name)
         build = await self._build(behind)
         check_dimension(build, (row[1] for row in rows))

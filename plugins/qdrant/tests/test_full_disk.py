@@ -54,7 +54,7 @@ async def leave(directory: Path) -> None:
 
 
 async def test_a_disk_that_fills_up_keeps_what_was_acknowledged(small_disk: Path) -> None:
-    """Batches are stored or refused whole; nothing is lost when the owner is killed then."""
+    """Batches of one piece are stored or refused; nothing is lost when the owner is killed."""
     directory = small_disk / "index"
     async with store_in(directory) as store:
         await fill(store)
