@@ -6,38 +6,26 @@ which carries its build as metadata. Switching the alias is the server's own ato
 
 from __future__ import annotations
 
-import math
-import os
+import logging
+import re
 from array import array
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import wraps
-from json import JSONDecodeError
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, ParamSpec, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import Any
 
-import httpx
+from spark_core.errors import Conflict, NotFound
 
-# Where fastembed is installed, qdrant_client imports it, and that onnxruntime, which tells its
-# makers that it runs unless it is told not to before it is imported. Nothing leaves this machine.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-
-from spark_core.errors import (
-    BackendError,
-    Conflict,
-    NotFound,
-    SettingsError,
-    SparkError,
-    StorageFull,
-    TimedOut,
-    Unavailable,
+from .connection import (
+    FAILURES,
+    QUICK_SECONDS,
+    AsyncQdrantClient,
+    connect,
+    models,
+    shown_url,
+    translated,
 )
-
 from .engine import (
     Build,
     Engine,
@@ -57,22 +45,12 @@ from .sparse import encode_document, encode_query
 
 __all__ = ["ServerEngine", "open_server"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
+log = logging.getLogger("spark_core_qdrant")
 
 DENSE, SPARSE = "dense", "bm25"
 
-#: What the client raises when something is wrong with the server or its answers: it asserts
-#: that an answer has a result.
-FAILURES = (
-    ResponseHandlingException,
-    UnexpectedResponse,
-    QdrantException,
-    httpx.HTTPError,
-    JSONDecodeError,
-    UnicodeDecodeError,
-    AssertionError,
-)
+#: The age from which a collection without an alias is a leftover: nobody is still making it.
+LEFTOVER = timedelta(hours=1)
 
 CONDITIONS: Any = SimpleNamespace(
     Filter=models.Filter,
@@ -91,95 +69,11 @@ async def open_server(settings: QdrantSettings) -> AsyncIterator[Engine]:
     :raises SettingsError: the URL is none.
     """
     url = settings.url or ""
-    client = _client(url, settings)
+    client = connect(url, settings)
     try:
-        yield ServerEngine(client, _shown_url(url))
+        yield ServerEngine(client, shown_url(url))
     finally:
         await client.close()
-
-
-def _client(url: str, settings: QdrantSettings) -> AsyncQdrantClient:
-    # As a header: given as such, the client would speak TLS to a URL without a scheme, and
-    # warn of one without TLS.
-    key = {"api-key": settings.api_key.get_secret_value()} if settings.api_key else None
-    try:
-        if not urlsplit(url).hostname:
-            raise ValueError("no host")
-        return AsyncQdrantClient(
-            url=url,
-            headers=key,
-            timeout=math.ceil(settings.timeout_s),
-            check_compatibility=False,  # asks the server, and blocks while it does
-            trust_env=False,
-        )
-    except ValueError:  # whose text may hold a password
-        raise SettingsError(
-            f"[plugins.qdrant] url = {_shown_url(url)!r} is not a server's URL",
-            hint="such as http://spark2:6333",
-        ) from None
-
-
-def _shown_url(url: str) -> str:
-    """*url* without a name and password, for messages."""
-    scheme, _, rest = url.rpartition("://")
-    host = rest.rpartition("@")[2].partition("?")[0]
-    return f"{scheme}://{host}" if scheme else host
-
-
-def _translated(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """What the client raises becomes an error of ours that names the server."""
-
-    async def said_again(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(*args, **kwargs)
-        except UnexpectedResponse as error:
-            if error.status_code != 404:
-                raise
-        # Somebody has replaced the collection since its alias was read: read it again.
-        return await method(*args, **kwargs)
-
-    @wraps(method)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await said_again(*args, **kwargs)
-        except FAILURES as error:
-            engine = cast(ServerEngine, args[0])
-            raise _translate(error, engine.url) from error
-
-    return call
-
-
-def _translate(error: Exception, url: str) -> SparkError:
-    if isinstance(error, UnexpectedResponse):
-        return _by_status(error, url)
-    if isinstance(error, ResourceExhaustedResponse):
-        busy = f"the Qdrant server at {url} is busy"
-        return Unavailable(busy, retry_after=float(error.retry_after_s))
-    source = error.source if isinstance(error, ResponseHandlingException) else error
-    if isinstance(source, httpx.TimeoutException) and not isinstance(source, httpx.ConnectTimeout):
-        return TimedOut(
-            f"the Qdrant server at {url} did not answer in time",
-            hint="give it more, by [plugins.qdrant] timeout_s",
-        )
-    if isinstance(source, httpx.TransportError):
-        return Unavailable(
-            f"the Qdrant server at {url} cannot be reached",
-            hint="start it, or correct [plugins.qdrant] url or QDRANT_URL",
-        )
-    return BackendError(f"the Qdrant server at {url} gave an answer that cannot be read")
-
-
-def _by_status(error: UnexpectedResponse, url: str) -> SparkError:
-    status = error.status_code or 0
-    if status in (429, 502, 503, 504):
-        return Unavailable(f"the Qdrant server at {url} is busy")
-    if status in (401, 403):
-        return BackendError(
-            f"the Qdrant server at {url} wants another api_key", hint="QDRANT_API_KEY"
-        )
-    if status == 507 or b"No space left" in (error.content or b""):
-        return StorageFull(f"the Qdrant server at {url} has no room left")
-    return BackendError(f"the Qdrant server at {url} answered {status}")
 
 
 class ServerEngine:
@@ -190,7 +84,7 @@ class ServerEngine:
         self.url = url
         self._builds: dict[str, Build] = {}  # by physical name: a build never changes
 
-    @_translated
+    @translated
     async def collections(self) -> dict[str, Build]:
         """Every collection's build, by name: those behind an alias and made by us."""
         builds: dict[str, Build] = {}
@@ -199,12 +93,12 @@ class ServerEngine:
                 builds[name] = await self._build(behind)
         return builds
 
-    @_translated
+    @translated
     async def describe(self, name: str) -> Build:
         """One collection's build."""
         return await self._build(await self._behind(name))
 
-    @_translated
+    @translated
     async def create(self, name: str, build: Build) -> None:
         """Make a collection and then its alias: one without an alias is nobody's."""
         behind = (await self._aliases()).get(name)
@@ -214,9 +108,13 @@ class ServerEngine:
             raise Conflict(f"there is a collection {name!r} already")
         await self._check_free(name)
         physical = _physical(name, build["generation"])
-        if not await self._client.collection_exists(physical):
-            await self._make(physical, build)
-        await self._point(name, physical)
+        try:
+            if not await self._client.collection_exists(physical):
+                await self._make(physical, build)
+            await self._point(name, physical)
+        except FAILURES:
+            await self._discard(physical)
+            raise
 
     async def _make(self, physical: str, build: Build) -> None:
         await self._client.create_collection(
@@ -237,16 +135,16 @@ class ServerEngine:
         if await self._client.collection_exists(name):
             raise Conflict(f"{self.url} has a collection {name!r} not made by spark_core")
 
-    @_translated
+    @translated
     async def drop(self, name: str) -> None:
         """Delete a collection if it is there; its alias goes with it."""
         if behind := (await self._aliases()).get(name):
             await self._build(behind)  # fails where it is somebody else's
             await self._client.delete_collection(behind)
 
-    @_translated
+    @translated
     async def replace(self, name: str, by: str, generation: str) -> None:
-        """Switch the alias, then delete what it named before."""
+        """Switch the alias, then delete what it named before, and what was left earlier."""
         aliases = await self._aliases()
         old = aliases.get(name)
         if not old:
@@ -255,7 +153,26 @@ class ServerEngine:
             return
         await self._point(name, await self._behind(by), instead_of=by)
         if old:
-            await self._client.delete_collection(old)
+            await self._discard(old)
+        with suppress(*FAILURES):
+            await self._sweep(name, by)
+
+    async def _discard(self, physical: str) -> None:
+        """Delete a collection that no alias means. Where that fails, a later sweep does it."""
+        try:
+            await self._client.delete_collection(physical, timeout=round(QUICK_SECONDS))
+        except FAILURES as error:
+            log.warning("collection %s is left on the server: %s", physical, type(error).__name__)
+
+    async def _sweep(self, *names: str) -> None:
+        """Delete what was made for *names* and then left, by a program that was killed, say."""
+        in_use = set((await self._aliases()).values())
+        left = re.compile(rf"({'|'.join(map(re.escape, names))})\.[0-9a-f]{{32}}")
+        for known in (await self._client.get_collections()).collections:
+            if left.fullmatch(known.name) and known.name not in in_use:
+                with suppress(Conflict):  # not made by us
+                    if _age(await self._build(known.name)) > LEFTOVER:
+                        await self._discard(known.name)
 
     async def _point(self, name: str, physical: str, instead_of: str | None = None) -> None:
         """Let the alias *name* mean *physical*, in one step."""
@@ -269,7 +186,7 @@ class ServerEngine:
             actions.insert(0, models.DeleteAliasOperation(delete_alias=old))
         await self._client.update_collection_aliases(change_aliases_operations=actions)
 
-    @_translated
+    @translated
     async def upsert(self, name: str, rows: list[Row]) -> None:
         """Store points. The server checks each piece as a whole; we check all beforehand."""
         behind = await self._behind(name)
@@ -278,7 +195,7 @@ class ServerEngine:
         for piece in pieces(rows):
             await self._client.upsert(behind, [_point(row, build) for row in piece], wait=True)
 
-    @_translated
+    @translated
     async def delete(self, name: str, ids: list[str], filter: Filter) -> None:
         """Delete by id and by filter."""
         behind = await self._behind(name)
@@ -288,7 +205,7 @@ class ServerEngine:
             selector = models.FilterSelector(filter=condition)
             await self._client.delete(behind, selector, wait=True)
 
-    @_translated
+    @translated
     async def search(self, name: str, search: Search) -> list[Found]:
         """Ask both legs for ids in one request, then for the payloads of those that are shown."""
         behind = await self._behind(name)
@@ -349,7 +266,7 @@ class ServerEngine:
             for using, answer in zip(vectors, answers, strict=True)
         }
 
-    @_translated
+    @translated
     async def scroll(self, name: str, filter: Filter, after: str | None, limit: int) -> list[Found]:
         """Points by id; the server's own offset includes the point it names."""
         points, _ = await self._client.scroll(
@@ -361,12 +278,13 @@ class ServerEngine:
         behind = [point for point in points if str(point.id) != after][:limit]
         return [(str(point.id), 0.0, point.payload or {}, None, None) for point in behind]
 
-    @_translated
+    @translated
     async def count(self, name: str, filter: Filter) -> int:
         """Count exactly."""
         behind = await self._behind(name)
         condition = build_filter(CONDITIONS, filter)
-        return (await self._client.count(behind, count_filter=condition, exact=True)).count
+        answer = await self._client.count(behind, count_filter=condition, exact=True)
+        return answer.count
 
     async def flush(self, name: str) -> None:
         """Nothing but to say whether it is there: the server writes out what it acknowledges."""
@@ -391,6 +309,10 @@ class ServerEngine:
                 raise Conflict(f"collection {behind!r} on {self.url} was not made by spark_core")
             self._builds[behind] = build_of(stored)
         return self._builds[behind]
+
+
+def _age(build: Build) -> timedelta:
+    return datetime.now(UTC) - datetime.fromisoformat(build["created_at"])
 
 
 def _physical(name: str, generation: str) -> str:

@@ -18,7 +18,9 @@ class QdrantSettings(Section):
     api_key: Annotated[SecretStr | None, Env("QDRANT_API_KEY")] = Field(
         default=None, description="The server's API key."
     )
-    timeout_s: float = Field(default=60.0, gt=0, description="Longest wait for the server.")
+    timeout_s: float = Field(
+        default=60.0, gt=0, description="How long the server may work, in seconds."
+    )
     directory: ConfigPath | None = Field(
         default=None, description="The embedded engine's files; `qdrant` in the data directory."
     )

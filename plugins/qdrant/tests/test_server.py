@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from qdrant_client import models
-from spark_core_qdrant.server import open_server
+from spark_core_qdrant import connection
+from spark_core_qdrant.server import ServerEngine, open_server
 from spark_core_qdrant.settings import QdrantSettings
 from spark_core_qdrant.store import QdrantStore
 
@@ -26,7 +29,7 @@ from spark_core.errors import (
 )
 from spark_core.testing.vectors import point_id
 
-from .processes import SPEC, fill, some_points
+from .processes import PATIENCE, SPEC, fill, some_points
 from .stand_in_server import Answer, StandIn, serve_stand_in
 
 pytestmark = pytest.mark.anyio
@@ -86,8 +89,6 @@ async def test_a_server_that_is_down_is_named(unused_tcp_port: int) -> None:
 
 @pytest.fixture
 def unused_tcp_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -100,6 +101,70 @@ async def test_a_server_that_hangs_times_out() -> None:
         with pytest.raises(TimedOut, match=url) as raised:
             await store.collections()
         assert raised.value.retry_after > 0
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """A port where nobody takes connections: its queue is full, so what arrives is dropped."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield "http://{}:{}".format(*listener.getsockname())
+
+
+async def test_a_server_that_cannot_be_connected_to_is_soon_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Long before the time that its work may take is over."""
+    monkeypatch.setattr(connection, "QUICK_SECONDS", 0.2)
+    with black_hole() as url:
+        async with asyncio.timeout(PATIENCE), store_at(url, timeout_s=2 * PATIENCE) as store:
+            with pytest.raises(Unavailable, match=f"{url} cannot be reached") as raised:
+                await store.collection("things").upsert(some_points(0, 1))
+    assert raised.value.retry_after > 0
+
+
+async def test_a_server_that_takes_connections_and_says_nothing_is_soon_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each operation begins with a question that takes no work to answer."""
+    monkeypatch.setattr(connection, "QUICK_SECONDS", 0.2)
+    async with server_that(None) as url, store_at(url, timeout_s=2 * PATIENCE) as store:
+        for operation in (
+            store.collections(),
+            store.create("things", SPEC),
+            store.drop("things"),
+            store.replace("things", by="others"),
+            store.collection("things").upsert(some_points(0, 1)),
+            store.collection("things").search(Query(vector=[1, 0, 0], text="gear")),
+        ):
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(TimedOut, match=url):
+                    await operation
+
+
+async def test_a_server_may_work_for_longer_than_it_may_take_to_connect(
+    stand_in: StandIn,
+) -> None:
+    """What takes work gets the time of the settings."""
+    limits: dict[str, dict[str, float]] = {}
+
+    async def remember(request: httpx.Request, send: Any) -> Any:
+        response = await send(request)
+        limits[request.method] = request.extensions["timeout"]
+        return response
+
+    client = connection.connect(stand_in.url, QdrantSettings(timeout_s=45))
+    client.http.client.add_middleware(remember)
+    await fill(QdrantStore(ServerEngine(client, stand_in.url)))
+    await client.close()
+    assert (limits["PUT"]["connect"], limits["PUT"]["read"]) == (5, 45)
+    assert (limits["GET"]["connect"], limits["GET"]["read"]) == (5, 5)
 
 
 @pytest.mark.parametrize(
@@ -261,8 +326,67 @@ async def test_a_collection_is_made_whole_or_not_at_all(stand_in: StandIn, at: i
             await store.create("things", spec)
         except Unavailable:
             assert await store.collections() == []
+            assert await on_server(stand_in) == []
             await store.create("things", spec)
         assert [info.name for info in await store.collections()] == ["things"]
+        assert len(await on_server(stand_in)) == 1
+
+
+async def on_server(stand_in: StandIn) -> list[str]:
+    """Every collection there, with or without an alias."""
+    return [known.name for known in (await stand_in.local.get_collections()).collections]
+
+
+async def test_what_a_replace_could_not_delete_is_deleted_by_a_later_one(
+    stand_in: StandIn,
+) -> None:
+    """The switch has been made, so it succeeds; the old points only take room for a while."""
+    async with store_at(stand_in.url) as store:
+        await fill(store)
+        (left,) = await on_server(stand_in)
+        stand_in.intercept = cut_after(0, "DELETE", left)
+        await store.create("things__next", SPEC)
+        await store.replace("things", by="things__next")
+        assert await store.collection("things").count() == 0
+        assert left in await on_server(stand_in)
+    stand_in.intercept = lambda method, path: None
+    await grow_old(stand_in, left)
+    async with store_at(stand_in.url) as store:
+        await store.create("things__next", SPEC)
+        await store.replace("things", by="things__next")
+        assert len(await on_server(stand_in)) == 1
+
+
+async def test_what_somebody_may_still_be_making_is_no_leftover(stand_in: StandIn) -> None:
+    """A collection has no alias before it is complete; nor is another program's ever deleted."""
+    foreign = "things." + "f" * 32
+    async with store_at(stand_in.url) as store:
+        await fill(store)
+        await stand_in.local.create_collection(foreign, {})
+        stand_in.intercept = dying_before_the_alias
+        with pytest.raises(Unavailable):
+            await store.create("things__next", SPEC)
+        stand_in.intercept = lambda method, path: None
+        before = set(await on_server(stand_in))
+        await store.create("things__next", SPEC)
+        await store.replace("things", by="things__next")
+        assert len(before) == 3
+        assert len(before & set(await on_server(stand_in))) == 2
+
+
+def dying_before_the_alias(method: str, path: str) -> Answer | None:
+    """As if the program that makes a collection is killed, so that it cleans nothing up."""
+    if method == "DELETE" or path == "/collections/aliases":
+        raise ConnectionResetError
+    return None
+
+
+async def grow_old(stand_in: StandIn, name: str) -> None:
+    """As if *name* had been made long ago."""
+    metadata = (await stand_in.local.get_collection(name)).config.metadata
+    assert metadata is not None
+    metadata["spark_core"]["created_at"] = "2001-01-01T00:00:00+00:00"
+    await stand_in.local.update_collection(name, metadata=metadata)
 
 
 async def test_a_large_batch_is_sent_in_pieces(stand_in: StandIn) -> None:
