@@ -6,12 +6,15 @@ rest. An ``open`` or ``run`` names what it needs by type, as an operation does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
+
+from .errors import PluginError
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -138,9 +141,14 @@ class Panel:
 class Command:
     """A command of the shell that is no operation, such as ``serve``.
 
-    ``load`` names a click command as ``module:attribute``; it is imported when it is run.
+    ``name`` is words with dots between, as an operation's. ``load`` names a click command as
+    ``module:attribute``; it is imported when it is run.
     """
 
     name: str
     summary: str
     load: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w-]*(\.\w[\w-]*)*", self.name):
+            raise PluginError(f"command name {self.name!r} is not made of words and dots")

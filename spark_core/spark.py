@@ -17,7 +17,7 @@ from .operations import Effect, Operation, Progress
 from .plugins import Plugins
 from .resolution import Resolver
 from .settings import CoreSettings, DataDirectory, Settings, Source, nearest
-from .state import STARTED, AuditLog
+from .state import AuditLog
 
 __all__ = ["Caller", "Spark", "check_request", "compose", "open"]
 
@@ -137,7 +137,7 @@ class Spark:
             return
         audit: AuditLog = await self.resolver.get(AuditLog)
         # Before it begins, so that it leaves a trace even if this process is killed.
-        start = await audit.record(caller, operation.name, outcome=STARTED)
+        start = await audit.start(caller, operation.name)
         outcome = "interrupted"
         try:
             yield

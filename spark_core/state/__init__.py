@@ -5,8 +5,8 @@ writes), PostgreSQL by URL when several hosts share a cluster. SQLAlchemy is imp
 state is first used, not with this package.
 """
 
-from .audit import STARTED, AuditEntry, AuditLog
+from .audit import AuditEntry, AuditLog
 from .database import State
 from .leases import Lease, Leases
 
-__all__ = ["STARTED", "AuditEntry", "AuditLog", "Lease", "Leases", "State"]
+__all__ = ["AuditEntry", "AuditLog", "Lease", "Leases", "State"]

@@ -19,10 +19,10 @@ from .times import aware
 if TYPE_CHECKING:
     from sqlalchemy import TableClause
 
-__all__ = ["STARTED", "AuditEntry", "AuditLog"]
+__all__ = ["AuditEntry", "AuditLog"]
 
 #: The outcome of what has not ended: it still runs, or was killed.
-STARTED = "started"
+_STARTED = "started"
 
 
 class AuditEntry(BaseModel):
@@ -56,8 +56,8 @@ class AuditLog:
     ) -> int:
         """Add an entry, and return its id.
 
-        *detail* holds counts and names, never private text or secrets. *start* is the id of
-        the entry, of outcome :data:`STARTED`, that was left when it began.
+        *detail* holds counts and names, never private text or secrets. *start* is what
+        :meth:`start` returned when it began.
         """
         values = {
             "at": self._clock.now(),
@@ -72,6 +72,10 @@ class AuditLog:
         insert = table.insert().values(values).returning(table.c.id)
         return int(await self._state.write(lambda c: c.execute(insert).scalar_one()))
 
+    async def start(self, actor: str, action: str) -> int:
+        """Add the entry of what is about to begin, and return its id for :meth:`record`."""
+        return await self.record(actor, action, outcome=_STARTED)
+
     async def entries(
         self, *, limit: int = 50, action: str | None = None, before: int | None = None
     ) -> Sequence[AuditEntry]:
@@ -81,7 +85,7 @@ class AuditLog:
         """
         table, end = _table(), _table().alias()
         ended = end.select().where(end.c.start == table.c.id).exists()
-        query = table.select().where((table.c.outcome != STARTED) | ~ended)
+        query = table.select().where((table.c.outcome != _STARTED) | ~ended)
         query = query.order_by(table.c.id.desc()).limit(limit)
         if action is not None:
             query = query.where(table.c.action == action)

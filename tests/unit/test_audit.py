@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from spark_core.errors import Unavailable
-from spark_core.state import STARTED, AuditLog, State
+from spark_core.state import AuditLog, State
 from spark_core.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -93,12 +93,12 @@ async def test_entries_of_one_action(audit: AuditLog) -> None:
 
 async def test_an_end_takes_the_place_of_its_start(audit: AuditLog) -> None:
     """What has ended is listed once; what has not is listed as started."""
-    first = await audit.record("ada", "swap", outcome=STARTED)
-    await audit.record("bob", "swap", outcome=STARTED)
+    first = await audit.start("ada", "swap")
+    await audit.start("bob", "swap")
     await audit.record("ada", "swap", start=first)
     assert [(e.actor, e.outcome) for e in await audit.entries()] == [
         ("ada", "ok"),
-        ("bob", STARTED),
+        ("bob", "started"),
     ]
 
 

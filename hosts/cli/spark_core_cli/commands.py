@@ -1,4 +1,9 @@
-"""The tree of commands: an operation's name says where its command is."""
+"""The tree of commands: an operation's name says where its command is.
+
+Where `search` and `search.similar` are both installed, `spark search` is the first, and
+`spark search similar` the second: the next word is a command if it is exactly the name of one.
+`spark search -- similar` searches for that word.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ from .running import run
 
 __all__ = ["JSON_OPTION", "add_commands"]
 
-#: ``--json``, for every command. No field of a request can have this name.
+#: ``--json``, for every command. A field of that name has another option.
 JSON_OPTION = click.Option(["--json", "_json"], is_flag=True, help="Answer with JSON.")
 _YES_OPTION = click.Option(["--yes", "_yes"], is_flag=True, help="Do not ask before it is done.")
 
@@ -33,6 +38,7 @@ class Deferred(click.Command):
 
     def __init__(self, name: str, summary: str, make: Callable[[], click.Command]) -> None:
         super().__init__(name, help=summary)
+        self.summary = summary
         self._make = make
 
     def make_context(
@@ -43,7 +49,29 @@ class Deferred(click.Command):
         **extra: Any,
     ) -> click.Context:
         """The context of the command itself, which is from now on in this one's place."""
-        return self._make().make_context(info_name, args, parent, **extra)
+        command = self._make()
+        command.epilog = command.epilog or self.epilog
+        return command.make_context(info_name, args, parent, **extra)
+
+
+class Both(click.Group):
+    """A command that is a group, too: the first word may name a command in it."""
+
+    def __init__(self, own: click.Command) -> None:
+        super().__init__(own.name)
+        self.own = own
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """The context of the group where *args* begin with a name in it, else of the command."""
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent, **extra)
+        return self.own.make_context(info_name, args, parent, **extra)
 
 
 @dataclass(frozen=True)
@@ -58,12 +86,18 @@ class _Leaf:
 def add_commands(root: click.Group, installed: Installed) -> None:
     """Put every installed operation and command into *root*, in groups as their names say.
 
-    :raises PluginError: two of them want the same place.
+    A place that two of them want is given to neither: its command says who they are.
     """
-    leaves = sorted(_leaves(installed), key=lambda leaf: leaf.path)
-    _check_places(leaves)
-    for leaf in leaves:
-        _group(root, leaf.path[:-1]).add_command(leaf.command)
+    places: dict[tuple[str, ...], list[_Leaf]] = {}
+    for leaf in _leaves(installed):
+        places.setdefault(leaf.path, []).append(leaf)
+    for path in sorted(places):  # what is to be a group, too, comes before what is in it
+        first, *others = places[path]
+        if others:
+            _group(root, path[:-1]).add_command(disputed := _disputed(path, places[path]))
+            installed.warnings.append(disputed.summary)
+        else:
+            _group(root, path[:-1]).add_command(first.command)
     _describe_groups(root)
 
 
@@ -79,30 +113,27 @@ def _leaves(installed: Installed) -> Iterator[_Leaf]:
         yield _Leaf(path, plugins.distribution_of(declared), command)
 
 
-def _check_places(leaves: list[_Leaf]) -> None:
-    taken: dict[tuple[str, ...], _Leaf] = {}
-    for leaf in leaves:  # sorted: what is to be a group comes before what is in it
-        places = (leaf.path[:length] for length in range(1, len(leaf.path) + 1))
-        for other in (taken[place] for place in places if place in taken):
-            raise PluginError(
-                f"the commands {_spoken(other)} and {_spoken(leaf)} are in each other's way",
-                hint="switch one of the plugins off: [plugins.NAME] enabled = false",
-            )
-        taken[leaf.path] = leaf
+def _disputed(path: tuple[str, ...], leaves: list[_Leaf]) -> Deferred:
+    """What stands in the place that all of *leaves* want."""
+    names = " and ".join(leaf.distribution for leaf in leaves)
+    summary = f"'spark {' '.join(path)}' is not available: {names} both offer it"
 
+    def refuse() -> click.Command:
+        raise PluginError(
+            summary, hint="switch one of the plugins off: [plugins.NAME] enabled = false"
+        )
 
-def _spoken(leaf: _Leaf) -> str:
-    return f"'spark {' '.join(leaf.path)}' of {leaf.distribution}"
+    return Deferred(path[-1], summary, refuse)
 
 
 def _group(root: click.Group, path: tuple[str, ...]) -> click.Group:
     """The group at *path*, made if it is not there."""
     group = root
     for name in path:
-        if name not in group.commands:
-            group.add_command(click.Group(name))
-        found = group.commands[name]
-        assert isinstance(found, click.Group)  # see _check_places
+        found = group.commands.get(name) or click.Group(name)
+        if not isinstance(found, click.Group):
+            found = Both(found)
+        group.add_command(found)
         group = found
     return group
 
@@ -111,6 +142,9 @@ def _describe_groups(root: click.Group) -> None:
     for command in root.commands.values():
         if isinstance(command, click.Group):
             command.help = ", ".join(command.commands)
+            if isinstance(command, Both):
+                command.own.epilog = f"Also: {command.help}."
+                command.help = f"{(command.own.help or '').rstrip('.')}; also: {command.help}"
             _describe_groups(command)
 
 
@@ -128,7 +162,7 @@ def _command(operation: Operation, installed: Installed) -> click.Command:
         try:
             request = check_request(operation, gather(bound, values))
             spark = installed.spark_for(operation)
-            _warn_of_broken(installed.plugins)
+            _warn(installed)
             if operation.effect is Effect.OPERATE and not _yes:
                 _confirm(operation)
             run(spark, operation, request, lambda result: show(operation, result, as_json=_json))
@@ -144,8 +178,10 @@ def _command(operation: Operation, installed: Installed) -> click.Command:
     )
 
 
-def _warn_of_broken(plugins: Plugins) -> None:
-    for plugin in plugins.broken():
+def _warn(installed: Installed) -> None:
+    for warning in installed.warnings:
+        tell(f"warning: {warning}")
+    for plugin in installed.plugins.broken():
         where = f"{plugin.name} ({plugin.distribution} {plugin.version})"
         tell(f"warning: plugin {where} is broken: {plugin.error}")
 

@@ -23,10 +23,12 @@ class Installed:
     """The plugins that were found, and where their settings come from.
 
     *source* is the error where the settings cannot even be read: help is still given then.
+    ``warnings`` is what is wrong with the commands that they offer.
     """
 
     def __init__(self, plugins: Plugins, source: Source | SparkError) -> None:
         self.plugins = plugins
+        self.warnings: list[str] = []
         self._source = source
 
     @cached_property

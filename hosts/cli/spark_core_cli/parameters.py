@@ -16,15 +16,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from spark_core.errors import InvalidRequest, PluginError, Problem
+from spark_core.errors import InvalidRequest, Problem
 from spark_core.operations import Operation
 
 from .values import JSON, JSON_OR_TEXT, Named, encodable, pairs
 
 __all__ = ["Bound", "bind", "gather", "usage_error"]
 
-#: Options that commands have of their own.
-RESERVED = ("--help", "--json", "--yes")
+#: Options that commands, or `spark` itself, have of their own.
+RESERVED = frozenset({"--config", "--debug", "--help", "--json", "--version", "--yes"})
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,22 @@ class Bound:
 def bind(operation: Operation) -> list[Bound]:
     """Each field of *operation*'s request with its parameter, in order.
 
-    :raises PluginError: a field would take an option that every command has.
+    A field whose option is taken, by a command's own or an earlier field's, has the option
+    `--field-NAME`.
     """
-    bound = [_bind(name, info) for name, info in operation.request.model_fields.items()]
-    for option in (o for b in bound for o in b.parameter.opts):
-        if option in RESERVED:
-            raise PluginError(
-                f"operation {operation.name}: every command has {option}, so no field can be it",
-                hint="rename the field",
-            )
+    bound, taken = list[Bound](), set(RESERVED)
+    for name, info in operation.request.model_fields.items():
+        option = _dashed(name)
+        while taken & _options(field := _bind(name, option, info)):
+            option = f"--field-{option[2:]}"
+        taken |= _options(field)
+        bound.append(field)
     return bound
+
+
+def _options(bound: Bound) -> set[str]:
+    words = (*bound.parameter.opts, *bound.parameter.secondary_opts)
+    return {word for word in words if word.startswith("--")}
 
 
 def gather(bound: Iterable[Bound], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,21 +99,23 @@ def _place(problem: Problem) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------ fields
 
 
-def _bind(name: str, info: FieldInfo) -> Bound:
+def _bind(name: str, option: str, info: FieldInfo) -> Bound:
     key = info.validation_alias if isinstance(info.validation_alias, str) else name
     kind = _unwrapped(info.annotation)
     if kind is bool:
-        return Bound(key, _flag(name, info), bool)
+        return Bound(key, _flag(name, option, info), bool)
     if _is_mapping(kind):
         text = typing.get_args(kind)[1:] == (str,)
         return Bound(
-            key, _option(name, info, multiple=True, metavar="KEY=VALUE"), partial(pairs, text=text)
+            key,
+            _option(name, option, info, multiple=True, metavar="KEY=VALUE"),
+            partial(pairs, text=text),
         )
     if _is_collection(kind):
-        return Bound(key, _option(name, info, multiple=True, type=_type(_item(kind))), list)
+        return Bound(key, _option(name, option, info, multiple=True, type=_type(_item(kind))), list)
     if info.is_required() and (word := _type(kind)) is not JSON:
         return Bound(key, _argument(name, info, word), _same)
-    return Bound(key, _option(name, info, type=_type(kind)), _same)
+    return Bound(key, _option(name, option, info, type=_type(kind)), _same)
 
 
 def _same(value: Any) -> Any:
@@ -120,14 +128,13 @@ def _argument(name: str, info: FieldInfo, word: click.ParamType[Any]) -> click.A
     return click.Argument([name], type=word, metavar=name.upper(), help=text)
 
 
-def _option(name: str, info: FieldInfo, **more: Any) -> click.Option:
+def _option(name: str, option: str, info: FieldInfo, **more: Any) -> click.Option:
     repeated = "May be repeated." if more.get("multiple") else ""
     text = _sentences(info.description, repeated, _default(info))
-    return click.Option([_dashed(name), name], required=info.is_required(), help=text, **more)
+    return click.Option([option, name], required=info.is_required(), help=text, **more)
 
 
-def _flag(name: str, info: FieldInfo) -> click.Option:
-    option = _dashed(name)
+def _flag(name: str, option: str, info: FieldInfo) -> click.Option:
     either = f"{option}/--no-{option[2:]}"
     if info.is_required():
         return click.Option([either, name], required=True, help=info.description)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from spark_core import Command, Effect, Operation
-from spark_core.errors import SettingsError
+from spark_core.errors import PluginError, SettingsError
 from spark_core.plugins import Plugin
 
 
@@ -155,21 +155,68 @@ def test_a_declared_command_that_cannot_be_loaded_names_its_distribution(spark, 
     assert "dist-greeter" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["shelf", "search", "shelf.show.all"])
-def test_commands_in_each_other_s_way_are_an_error_that_names_both(spark, library, name):
+@pytest.mark.parametrize("name", ["search", "shelf.copy-books"])
+def test_a_command_that_two_offer_is_nobody_s_and_named(spark, library, name):
     other = library.plugin("other", commands=[Command(name, "Other.", "nowhere:x")])
-    result = spark("plugins", plugins=[library.library(), other])
+    plugins = [library.library(), other]
+    result = spark(*name.split("."), plugins=plugins)
     assert result.exit_code == 1
-    assert "dist-library" in result.stderr
-    assert "dist-other" in result.stderr
+    told = f"'spark {name.replace('.', ' ')}' is not available: dist-library and dist-other"
+    assert result.stderr.startswith(f"error: {told}")
+    assert spark("--help", plugins=plugins).exit_code == 0
+    working = spark("shelf", "titles", plugins=plugins)
+    assert (working.exit_code, working.stdout) == (0, "* One\n")
+    assert working.stderr.startswith(f"warning: {told}")
 
 
-def test_an_operation_cannot_be_a_group_too(spark, library):
-    operation = Operation("shelf", library.titles, Effect.READ)
-    other = library.plugin("other", operations=[operation])
-    result = spark("--help", plugins=[library.library(), other])
-    assert result.exit_code == 1
-    assert "'spark shelf' of dist-other" in result.stderr
+@pytest.mark.parametrize("name", ["", "a..b", ".a", "a b", "-x", None])
+def test_a_command_s_name_is_checked_where_it_is_declared(name):
+    with pytest.raises((PluginError, TypeError)):
+        Command(name, "Odd.", "nowhere:x")
+
+
+@pytest.fixture
+def nested(spark, library):
+    """`search` is an operation of one plugin, `search.similar.books` of another."""
+
+    async def similar(request):
+        return library.Echo(given={"similar": request.query})
+
+    similar.__annotations__ = {"request": library.Search, "return": library.Echo}
+    operation = Operation("search.similar.books", similar, Effect.READ)
+    plugins = [library.library(), library.plugin("other", operations=[operation])]
+    return lambda *words: spark(*words, plugins=plugins)
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (("search", "whales"), {"query": "whales"}),
+        (("search", "similar", "books", "whales"), {"similar": "whales"}),
+        (("search", "--", "similar"), {"query": "similar"}),
+        (("search", "--limit", "3", "similar"), {"query": "similar", "limit": 3}),
+        (("search", "Similar"), {"query": "Similar"}),
+    ],
+)
+def test_an_operation_may_be_a_group_too(nested, words, given):
+    result = (
+        nested(*words, "--json") if "--" not in words else nested("search", "--json", *words[1:])
+    )
+    assert json.loads(result.stdout)["given"] == given
+
+
+def test_help_tells_of_what_is_below_an_operation(nested):
+    assert "Find books; also: similar" in nested("--help").stdout
+    assert "Also: similar." in nested("search", "--help").stdout
+    assert "books" in nested("search", "similar", "--help").stdout
+    assert nested("search").exit_code == 2
+
+
+def test_a_declared_group_may_have_operations_below_it(spark, library):
+    operation = Operation("config.find", library.titles, Effect.READ)
+    plugins = [library.plugin("other", operations=[operation])]
+    assert "title" in spark("config", "find", plugins=plugins).stdout
+    assert spark("config", "check", plugins=plugins).stdout == "ok\n"
 
 
 # ------------------------------------------------------------------ what is broken is contained

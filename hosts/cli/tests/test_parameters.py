@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
+from pydantic import create_model
 
 from spark_core import Effect, Operation
 
@@ -109,14 +111,41 @@ def test_help_shows_descriptions_defaults_and_choices(spark):
     assert "One of: novel, essay." in spark("shelf", "add", "--help").stdout
 
 
-def test_a_field_cannot_take_a_command_s_own_option(spark, library):
-    class Request(library.BaseModel):
-        help: bool = False
+@pytest.fixture
+def odd(spark, library):
+    """Runs an operation with these fields on a command line, and gives what it was given."""
 
-    async def show(request: Request) -> library.Done: ...
+    def run(fields, *words):
+        with warnings.catch_warnings():  # BaseModel.json is there for pydantic's past alone
+            warnings.simplefilter("ignore")
+            request = create_model("Request", **fields)
 
-    show.__annotations__ = {"request": Request, "return": library.Done}
-    plugins = [library.plugin("odd", operations=[Operation("show", show, Effect.READ)])]
-    result = spark("show", plugins=plugins)
-    assert result.exit_code == 1
-    assert "--help" in result.stderr
+        async def show(request):
+            return library.Echo(given=request.model_dump(mode="json", exclude_unset=True))
+
+        show.__annotations__ = {"request": request, "return": library.Echo}
+        plugins = [library.plugin("odd", operations=[Operation("show", show, Effect.READ)])]
+        return given(spark("show", *words, "--json", plugins=plugins))
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["json", "yes", "help", "debug", "config", "version"])
+def test_a_field_whose_option_is_taken_has_another(odd, name):
+    assert odd({name: (bool, False)}, f"--field-{name}") == {name: True}
+    assert odd({name: (str | None, None)}, f"--field-{name}", "x") == {name: "x"}
+    assert odd({name: (list[str], [])}, f"--field-{name}", "x") == {name: ["x"]}
+    assert odd({name: (bool, True)}, f"--no-field-{name}") == {name: False}
+
+
+@pytest.mark.parametrize("name", ["json", "yes", "help", "debug", "config", "version"])
+def test_a_required_field_of_that_name_is_an_argument(odd, name):
+    assert odd({name: (str, ...)}, "x") == {name: "x"}
+
+
+def test_fields_do_not_take_each_other_s_options(odd):
+    flags = {"cache": (bool, True), "no_cache": (bool, False)}
+    assert odd(flags, "--no-cache", "--field-no-cache") == {"cache": False, "no_cache": True}
+    both = {"field_json": (int, 1), "json": (int, 1)}
+    words = ("--field-json", "2", "--field-field-json", "3")
+    assert odd(both, *words) == {"field_json": 2, "json": 3}
