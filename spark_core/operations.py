@@ -63,7 +63,8 @@ class Operation:
     """One thing that can be asked for.
 
     ``name`` is a verb, or a group and a verb: ``search``, ``ingest.backfill``. ``method``
-    and ``path`` are its HTTP route; with ``GET`` the request's fields are query parameters.
+    and ``path`` are its HTTP route. A ``{name}`` in the path is a field of the request. With
+    ``GET`` the others are query parameters, so each is a single value or a list of such.
     ``tool`` offers it to agents. ``render`` tells a person the result in a terminal.
     """
 
@@ -130,7 +131,9 @@ class Operation:
     @property
     def reports_progress(self) -> bool:
         """Whether it tells how far it is while it works."""
-        return Progress in self.needs.values()
+        return any(
+            need is Progress or Progress in typing.get_args(need) for need in self.needs.values()
+        )
 
     @cached_property
     def response(self) -> tuple[type[BaseModel], ...]:

@@ -24,6 +24,7 @@ from .declarations import (
 )
 from .errors import PluginError
 from .operations import Operation
+from .schemas import check_operation, schema_of
 from .settings import CORE_SECTIONS
 
 __all__ = ["ENTRY_POINT_GROUP", "Plugin", "Plugins"]
@@ -222,11 +223,14 @@ def _returned(results: list[Any]) -> Iterator[Any]:
 
 
 def _checked(hook: str, item: Any) -> Any:
-    expected, _ = _OFFERED[hook]
+    expected, claims = _OFFERED[hook]
     if not isinstance(item, expected):
         raise TypeError(f"it offers {type(item).__name__} instead of {expected.__name__}")
     if isinstance(item, SettingsSection):
         _check_section(item)
+    elif isinstance(item, Operation):
+        check_operation(item)
+    claims(item)  # what has no name of its own fails here, by its plugin's
     return item
 
 
@@ -236,6 +240,7 @@ def _check_section(section: SettingsSection) -> None:
     if section.path in {core.path for core in CORE_SECTIONS}:
         raise TypeError(f"[{section.path}] belongs to spark-core")
     section.model.model_rebuild()  # an annotation that means nothing fails here, by name
+    schema_of(section.model, f"[{section.path}]")
 
 
 def _by_name(plugins: Iterable[Plugin]) -> list[Plugin]:
@@ -279,4 +284,8 @@ def _load(point: importlib.metadata.EntryPoint, enabled: bool) -> Plugin:
 
 def _described(error: BaseException) -> str:
     """*error* in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    try:
+        text = str(error)
+    except Exception:  # it is as broken as its plugin
+        text = "it cannot be told"
+    return " ".join(f"{type(error).__name__}: {text}".split())[:300]

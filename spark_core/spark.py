@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Concatenate, TypeVar, cast, overload
+from typing import Any, Concatenate, Final, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from .clock import Clock, SystemClock
 from .errors import InvalidRequest, NotFound, PluginError, Problem, SparkError
@@ -158,7 +167,7 @@ class Spark:
             if operation not in self._by_handler:
                 raise NotFound(f"{operation.__qualname__} is not an installed operation")
             return self._by_handler[operation]
-        return self.operation(cast(str, operation))
+        return self.operation(operation)
 
 
 @asynccontextmanager
@@ -170,30 +179,98 @@ async def _surviving() -> AsyncIterator[None]:
         raise RuntimeError("the operation tried to end the program") from error
 
 
-def check_request(operation: Operation, request: BaseModel | Mapping[str, Any] | None) -> BaseModel:
+def check_request(
+    operation: Operation,
+    request: BaseModel | Mapping[str, Any] | None = None,
+    *,
+    text: Mapping[str, Any] | None = None,
+) -> BaseModel:
     """*request* as the operation's own model.
+
+    A model of the operation's own was checked when it was made. Anything else is what its
+    JSON would be, and types are strict as in JSON: ``"5"`` is no number and ``1`` is not true.
+    So Python callers may write a date as one or in ISO format, an enum's member or its value,
+    a tuple or a list.
+
+    *text* holds the fields that were given where there is nothing but text: in a query, in a
+    path, on a command line. ``"5"`` is a number there.
 
     :raises InvalidRequest: it does not fit; ``problems`` point at each field.
     """
-    if isinstance(request, operation.request):
+    if isinstance(request, operation.request) and not text:
         return request
-    given = _plain(request)
-    model = operation.request
+    model, typed = operation.request, _plain(request)
+    given = {**typed, **text} if text else typed
+    found, errors = None, list[ErrorDetails]()
+    if typed or not text:
+        found, errors = _attempt(lambda: _strictly(model, given))
+    if text:  # text is not strictly anything else, so of the first look only the rest counts
+        errors = [error for error in errors if error["loc"] and error["loc"][0] in typed]
+        found, lax = _attempt(lambda: model.model_validate(given, extra="forbid"))
+        known = {error["loc"] for error in errors}
+        errors += [error for error in lax if error["loc"] not in known]
+    if found is None or errors:
+        raise _invalid([_problem(model, given, error) for error in errors])
+    return found
+
+
+def _attempt(check: Callable[[], BaseModel]) -> tuple[BaseModel | None, list[ErrorDetails]]:
     try:
-        return model.model_validate(given, extra="forbid")
+        return check(), []
     except ValidationError as error:
-        problems = [_problem(model, given, e) for e in error.errors(include_url=False)]
-        first = problems[0]
-        place = first.pointer.removeprefix("/") or "the request"
-        raise InvalidRequest(f"{place}: {first.detail}", problems=problems) from None
+        return None, error.errors(include_url=False)
+
+
+def _strictly(model: type[BaseModel], given: Any) -> BaseModel:
+    # From JSON text: only then does pydantic know that a date or a set cannot but be written so.
+    return model.model_validate_json(_json(given), strict=True, extra="forbid")
+
+
+def _invalid(problems: Sequence[Problem]) -> InvalidRequest:
+    first = problems[0]
+    place = first.pointer.removeprefix("/") or "the request"
+    return InvalidRequest(f"{place}: {first.detail}", problems=problems)
 
 
 def _plain(request: BaseModel | Mapping[str, Any] | None) -> Any:
-    if isinstance(request, BaseModel):
-        return request.model_dump()
-    if request is None:
-        return {}
-    return dict(request) if isinstance(request, Mapping) else request
+    """*request* as JSON has it.
+
+    :raises InvalidRequest: there is something in it that JSON cannot hold.
+    """
+    try:
+        return from_json(_json(_revealed({} if request is None else request)))
+    except (ValueError, RecursionError):
+        fields = request if isinstance(request, Mapping) else {}
+        wrong = [_pointer([str(name)]) for name, value in fields.items() if not _is_json(value)]
+        raise _invalid([Problem(pointer, _NO_JSON) for pointer in wrong or [""]]) from None
+
+
+_NO_JSON: Final = "it is not what JSON can hold, or nested too deeply"
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        from_json(_json(_revealed(value)))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _json(value: Any) -> bytes:
+    return to_json(value, inf_nan_mode="constants")
+
+
+def _revealed(value: Any) -> Any:
+    """*value* with its secrets, which pydantic would write as stars."""
+    if isinstance(value, BaseModel):
+        return _revealed(value.model_dump())
+    if isinstance(value, SecretStr | SecretBytes | Secret):
+        return _revealed(value.get_secret_value())
+    if isinstance(value, Mapping):
+        return {name: _revealed(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_revealed(inner) for inner in value]
+    return value
 
 
 def _problem(model: type[BaseModel], given: Any, error: ErrorDetails) -> Problem:
@@ -202,8 +279,12 @@ def _problem(model: type[BaseModel], given: Any, error: ErrorDetails) -> Problem
     if error["type"] == "extra_forbidden":
         known = model.model_fields if len(path) == 1 else ()
         detail = f"there is no such field{nearest(path[-1], known)}"
+    return Problem(_pointer(path), detail)
+
+
+def _pointer(path: Iterable[str]) -> str:
     parts = (part.replace("~", "~0").replace("/", "~1") for part in path)
-    return Problem("".join(f"/{part}" for part in parts), detail)
+    return "".join(f"/{part}" for part in parts)
 
 
 def _path(given: Any, error: ErrorDetails) -> Iterator[str]:

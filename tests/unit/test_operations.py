@@ -107,6 +107,20 @@ def test_long_work_reports_progress() -> None:
     assert read(work).reports_progress
 
 
+async def quiet(progress: Progress | None) -> Answer:
+    return Answer(text="")
+
+
+async def old(progress: typing.Optional[Progress]) -> Answer:  # noqa: UP045
+    return Answer(text="")
+
+
+@pytest.mark.parametrize("handler", [quiet, old])
+def test_who_may_report_progress_reports_it(handler: Callable[..., Any]) -> None:
+    """A need that may stay unfilled is one, too."""
+    assert read(handler).reports_progress
+
+
 @pytest.mark.parametrize(
     ("name", "path"),
     [("search", "/api/search"), ("ingest.backfill", "/api/ingest/backfill")],

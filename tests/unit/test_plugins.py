@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -111,6 +111,46 @@ def test_a_hook_that_fails_is_contained(hook: Callable[[], Any], reason: str) ->
     assert bad.status == "broken"
     assert bad.error is not None
     assert bad.error.startswith(f"spark_register_operations: {reason}")
+
+
+def test_an_error_that_cannot_even_be_told_is_contained() -> None:
+    """Its type is named."""
+    plugins, bad = broken(_raises_the_untold)
+    assert own(plugins) == {"one", "two"}
+    assert bad.error == "spark_register_operations: Untold: it cannot be told"
+
+
+class Untold(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def _raises_the_untold() -> list[Operation]:
+    raise Untold
+
+
+def test_an_offer_without_a_name_is_contained() -> None:
+    """What it claims is looked at where its plugin is known."""
+    nameless = Resource(cast(Any, "text"), opener)
+    bad = plugin("bad", spark_register_resources=lambda: [nameless])
+    assert own(installed(bad, offer("good", "one"))) == {"one"}
+    assert bad.error is not None
+    assert bad.error.startswith("spark_register_resources: AttributeError")
+
+
+def test_a_section_without_a_json_schema_is_contained() -> None:
+    """Or `spark config schema` would fail for all."""
+    bad = plugin("bad", spark_register_settings=lambda: [SettingsSection("x", Calling)])
+    plugins = installed(bad, offer("good", "one"))
+    assert plugins.settings_sections() == []
+    assert bad.error is not None
+    reason = "[x]: Calling.call has no JSON schema: "
+    assert bad.error.startswith(f"spark_register_settings: PluginError: {reason}")
+
+
+class Calling(Section):
+    name: str = ""
+    call: Callable[[], None] = print
 
 
 def test_only_the_failing_hook_is_left_out() -> None:

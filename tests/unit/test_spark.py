@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from datetime import date
+from enum import Enum
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Self, cast
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 import spark_core
 from spark_core.declarations import Resource
@@ -165,11 +169,11 @@ async def test_a_request_may_be_a_model(spark: Spark) -> None:
         ({"name": "ADA"}, "/name", "please do not shout"),
         ({"name": "Ada", "place": {"cty": 1}}, "/place/cty", "there is no such field"),
         ({"name": "Ada", "place": {"lines": ["a", 2]}}, "/place/lines/1", "valid string"),
-        ({"name": "Ada", "place": 3}, "/place", "valid dictionary"),
+        ({"name": "Ada", "place": 3}, "/place", "an object"),
         ({"name": "Ada", "filter": {"a/b~c": "x"}}, "/filter/a~1b~0c", "valid integer"),
         ({"name": "Ada", "filter": {"x": [1, "y"]}}, "/filter/x/1", "valid integer"),
-        ([1, 2], "", "valid dictionary"),
-        ("name", "", "valid dictionary"),
+        ([1, 2], "", "an object"),
+        ("name", "", "an object"),
     ],
 )
 async def test_problems_point_into_the_request(
@@ -181,6 +185,118 @@ async def test_problems_point_into_the_request(
     found = {problem.pointer: problem.detail for problem in reversed(caught.value.problems)}
     assert pointer in found
     assert any(detail in p.detail for p in caught.value.problems if p.pointer == pointer)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Typed(BaseModel):
+    """A field of each kind that JSON has no type of its own for, and some that it has."""
+
+    number: int = 0
+    share: float = 0.0
+    sure: bool = False
+    day: date | None = None
+    colour: Colour | None = None
+    id: UUID | None = None
+    path: Path | None = None
+    pair: tuple[int, int] | None = None
+    tags: set[str] = Field(default_factory=set)
+    secret: SecretStr | None = None
+    nested: dict[str, int | str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def sure_of_numbers(self) -> Self:
+        if self.sure and not self.number:
+            raise ValueError("sure of what?")
+        return self
+
+
+async def take(request: Typed) -> Greeted:
+    return Greeted(text="")
+
+
+TAKE = Operation("take", take, Effect.READ)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("number", "5"),
+        ("number", 5.5),
+        ("number", True),
+        ("share", "0.5"),
+        ("sure", "true"),
+        ("sure", 1),
+        ("day", 20_000),
+        ("colour", "RED"),
+        ("tags", "red"),
+        ("nested", {"x": 1.5}),
+        ("path", print),
+        ("path", "half a pair \ud83d"),
+    ],
+    ids=ascii,
+)
+def test_types_are_strict(field: str, value: Any) -> None:
+    """What is nearly right is refused, not guessed at."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_request(TAKE, {field: value})
+    assert caught.value.problems[0].pointer.split("/")[1] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("share", 3, 3.0),
+        ("day", "2026-01-02", date(2026, 1, 2)),
+        ("day", date(2026, 1, 2), date(2026, 1, 2)),
+        ("colour", "red", Colour.RED),
+        ("colour", Colour.RED, Colour.RED),
+        ("id", str(UUID(int=7)), UUID(int=7)),
+        ("id", UUID(int=7), UUID(int=7)),
+        ("path", "a/b", Path("a/b")),
+        ("path", Path("a/b"), Path("a/b")),
+        ("pair", [1, 2], (1, 2)),
+        ("pair", (1, 2), (1, 2)),
+        ("tags", ["a"], {"a"}),
+        ("tags", {"a"}, {"a"}),
+        ("secret", "hidden", SecretStr("hidden")),
+        ("secret", SecretStr("hidden"), SecretStr("hidden")),
+        ("nested", MappingProxyType({"x": "5"}), {"x": "5"}),
+    ],
+    ids=ascii,
+)
+def test_what_json_writes_as_something_else_is_taken(field: str, value: Any, expected: Any) -> None:
+    """As JSON writes it, and as Python has it."""
+    assert getattr(check_request(TAKE, {field: value}), field) == expected
+
+
+def test_what_came_as_text_is_converted() -> None:
+    """A query, a path and a command line have nothing but text."""
+    text = {"number": "5", "sure": "true", "day": "2026-01-02", "tags": ["a"], "pair": ["1", "2"]}
+    expected = Typed(number=5, sure=True, day=date(2026, 1, 2), tags={"a"}, pair=(1, 2))
+    assert check_request(TAKE, text=text) == expected
+
+
+def test_text_does_not_loosen_what_stands_beside_it() -> None:
+    """A field of the body is strict, though another came in the path."""
+    assert check_request(TAKE, {"share": 1}, text={"number": "5", "sure": "yes"}) == Typed(
+        number=5, share=1, sure=True
+    )
+    with pytest.raises(InvalidRequest) as caught:
+        check_request(TAKE, {"share": "1", "nmber": 1}, text={"number": "many"})
+    assert [problem.pointer for problem in caught.value.problems] == ["/share", "/nmber", "/number"]
+    with pytest.raises(InvalidRequest, match="the request: sure of what"):
+        check_request(TAKE, {"sure": True}, text={"number": "0"})
+
+
+def test_a_request_that_never_ends_is_refused() -> None:
+    """A circle in a Python caller's own data is its error, not the program's."""
+    circle: dict[str, Any] = {}
+    circle["nested"] = circle
+    with pytest.raises(InvalidRequest, match="nested: it is not what JSON can hold"):
+        check_request(TAKE, circle)
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -160,7 +160,7 @@ def _command(operation: Operation, installed: Installed) -> click.Command:
 
     def callback(_json: bool, _yes: bool = False, **values: Any) -> None:
         try:
-            request = check_request(operation, gather(bound, values))
+            request = check_request(operation, text=gather(bound, values))
             spark = installed.spark_for(operation)
             _warn(installed)
             if operation.effect is Effect.OPERATE and not _yes:

@@ -6,7 +6,8 @@ import collections.abc
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Never
 from urllib.parse import parse_qsl
 
@@ -29,8 +30,9 @@ ACCEPTED: Final = (JSON, "application/x-www-form-urlencoded", "")
 
 async def read_fields(
     req: Request, path: Mapping[str, str], lists: frozenset[str], max_body: int
-) -> dict[str, Any]:
-    """The fields that *req* gives: in its JSON body, in its query string and in its *path*.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields that *req* gives: those of its JSON body, which are typed, and as text those
+    of its query string and its *path*.
 
     In the query a field of *lists* may be repeated, and any other is given once.
 
@@ -38,7 +40,9 @@ async def read_fields(
     :raises falcon.HTTPError: the body is too large, not JSON, or cut off.
     """
     body = {} if req.method in ("GET", "HEAD") else await _body_fields(req, max_body)
-    return _joined(body, _query_fields(req.query_string, lists), path)
+    text = _joined(_query_fields(req.query_string, lists), path)
+    _joined(body, text)
+    return body, text
 
 
 def list_fields(model: type[BaseModel]) -> frozenset[str]:
@@ -63,15 +67,15 @@ def _joined(*parts: Mapping[str, Any]) -> dict[str, Any]:
     for part in parts:
         for name in part:
             if name in fields:
-                raise _given_twice(name)
+                raise _given_twice([name])
         fields.update(part)
     return fields
 
 
-def _given_twice(name: str) -> InvalidRequest:
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+def _given_twice(place: Iterable[str]) -> InvalidRequest:
+    pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
     detail = "it is given more than once"
-    return InvalidRequest(f"{name}: {detail}", problems=[Problem(pointer, detail)])
+    return InvalidRequest(f"{pointer[1:]}: {detail}", problems=[Problem(pointer, detail)])
 
 
 # ---------------------------------------------------------------------------------------- query
@@ -83,7 +87,7 @@ def _query_fields(query: str, lists: frozenset[str]) -> dict[str, Any]:
         if name in lists:
             fields.setdefault(name, []).append(value)
         elif name in fields:
-            raise _given_twice(name)
+            raise _given_twice([name])
         else:
             fields[name] = value
     return fields
@@ -118,13 +122,36 @@ async def _body_fields(req: Request, max_body: int) -> dict[str, Any]:
 
 
 def _parsed(body: bytes) -> Any:
+    doubled: list[tuple[dict[str, Any], str]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The object of *pairs*; of two of a name JSON itself would lose one in silence."""
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            counted = Counter(name for name, _ in pairs)
+            doubled.append((made, next(n for n, count in counted.items() if count > 1)))
+        return made
+
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        value = json.loads(body.decode(), parse_constant=_refuse_constant, object_pairs_hook=keep)
         if b"\\u" in body:  # only escapes can make a text that is none
             json.dumps(value, ensure_ascii=False).encode()
-        return value
     except (ValueError, RecursionError) as error:
         raise falcon.HTTPError(400, description=_what_is_wrong(error)) from None
+    if doubled:
+        holder, name = doubled[-1]  # the outermost, so nothing around it was lost
+        raise _given_twice([*_way_to(holder, value), name])
+    return value
+
+
+def _way_to(holder: Any, value: Any) -> list[str]:
+    """The keys and indices that lead to *holder* in *value*, which holds it."""
+    ways: list[tuple[Any, list[str]]] = [(value, [])]
+    while ways[-1][0] is not holder:
+        found, way = ways.pop()
+        inner = found.items() if isinstance(found, dict) else enumerate(found)
+        ways += [(v, [*way, str(k)]) for k, v in inner if isinstance(v, dict | list)]
+    return ways[-1][1]
 
 
 def _what_is_wrong(error: ValueError | RecursionError) -> str:

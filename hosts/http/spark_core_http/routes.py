@@ -113,12 +113,12 @@ class Endpoint:
     def _lists(self) -> frozenset[str]:
         return list_fields(self._operation.request)
 
-    async def respond(self, req: Request, resp: Response, **path: str) -> None:
+    async def respond(self, req: Request, resp: Response, /, **path: str) -> None:
         """Check the request, run the operation, and answer with its result or its events."""
         if self._operation.effect is not Effect.READ:
             refuse_cross_site(req)
-        fields = await read_fields(req, path, self._lists, self._max_body)
-        request = check_request(self._operation, fields)
+        body, text = await read_fields(req, path, self._lists, self._max_body)
+        request = check_request(self._operation, body, text=text)
         if self._has_events and EVENT_STREAM in (req.get_header("Accept") or "").lower():
             self._stream(req, resp, request)
         else:

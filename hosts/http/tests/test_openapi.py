@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -145,3 +145,34 @@ async def test_everything_installed_here_makes_a_valid_document() -> None:
     async with ASGIConductor(create_app(spark=spark)) as client:
         document = (await client.simulate_get("/openapi.json")).json
     OpenAPIV31SpecValidator(document).validate()
+
+
+class Calling(BaseModel):
+    call: Callable[[], None] = print
+
+
+async def call(request: Calling) -> Calling:
+    """Call something."""
+    return request
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Operation("bad", call, Effect.READ),
+        Operation("bad", look, Effect.READ, path="/bad/{id}"),
+        Operation("bad", look, Effect.READ, path="/bad/{limit:int}"),
+        Operation("bad", order, Effect.WRITE, method="GET"),
+    ],
+)
+async def test_an_operation_that_cannot_be_described_spoils_no_other(
+    open_client, make_plugin, operation: Operation
+) -> None:
+    bad = make_plugin("bad", operations=[operation])
+    async with open_client(*OPERATIONS, plugins=(bad,)) as client:
+        document = (await client.simulate_get("/openapi.json")).json
+        [warning] = (await client.simulate_get("/ready")).json["warnings"]
+    OpenAPIV31SpecValidator(document).validate()
+    assert "/api/parts/order" in document["paths"]
+    assert operation.path not in document["paths"]
+    assert warning.startswith("plugin bad (dist-bad 1.0): spark_register_operations: ")

@@ -159,6 +159,26 @@ async def test_a_body_that_is_no_json_object_is_refused(
     assert "private" not in answer.text + caplog.text
 
 
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"text": "a", "text": "b"}', "/text"),
+        (b'{"text": "a", "te\\u0078t": "a"}', "/text"),
+        (b'{"a": 1, "a": 2, "b": 1, "b": 2}', "/a"),
+        (b'{"text": [0, {"x/y": {"~": 1, "~": 1}}]}', "/text/1/x~1y/~0"),
+        (b'{"text": {"a": 1, "a": 1}, "text": {}}', "/text"),
+        (b'{"text": [{"a": 1, "a": 1}], "more": {"b": 1, "b": 1}}', "/more/b"),
+    ],
+)
+async def test_a_key_that_stands_twice_is_refused(open_client, body: bytes, pointer: str) -> None:
+    async with open_client(FAIL) as client:
+        answer = await client.simulate_post("/api/fail", body=body)
+    assert answer.status_code == 422
+    detail = "it is given more than once"
+    assert answer.json["errors"] == [{"pointer": pointer, "detail": detail}]
+    assert answer.json["detail"] == f"{pointer[1:]}: {detail}"
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data", "application/xml"])
 async def test_another_content_type_is_refused(open_client, content_type: str | None) -> None:
     async with open_client(FAIL) as client:
