@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import math
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from spark_core.contracts.records import Record, RecordSource, Scalar
-from spark_core.errors import (
-    NotConfigured,
-    NotFound,
-    SourceError,
-    SparkError,
-    StorageFull,
-    Unavailable,
-)
+from spark_core.errors import NotConfigured, NotFound
 from spark_core.settings import nearest
 
+from .database import LATIN_1, Database
 from .settings import IngestSettings, KindSettings
 from .statements import Statements
 
 __all__ = ["SqliteSource", "open_source"]
-
-#: How long to wait for a writer that has locked the database, in seconds.
-BUSY_SECONDS = 5.0
 
 #: A batch ends early when it has read this many characters: notes can be large.
 BATCH_CHARACTERS = 8_000_000
@@ -57,14 +46,10 @@ async def open_source(settings: IngestSettings) -> AsyncIterator[RecordSource]:
 
 
 class SqliteSource:
-    """Reads records. The database is opened read-only and left as it was, to the byte.
-
-    Of a database in WAL mode that nobody else has open, SQLite leaves an empty ``-wal`` and a
-    ``-shm`` behind; the next program that writes to it takes them away.
-    """
+    """Reads records. The database and its folder are left as they were: see :mod:`.database`."""
 
     def __init__(self, database: Path, kinds: Mapping[str, KindSettings]) -> None:
-        self._database = database
+        self._database = Database(database)
         self._kinds = kinds
 
     async def counts(self) -> Mapping[str, int]:
@@ -72,11 +57,14 @@ class SqliteSource:
         return await asyncio.to_thread(self._counts)
 
     def _counts(self) -> dict[str, int]:
+        with self._database.reading(self._count_each) as (_, counts):
+            return counts
+
+    def _count_each(self, connection: sqlite3.Connection) -> dict[str, int]:
         counts = {}
-        with self._connected() as connection:
-            for name, kind in self._kinds.items():
-                statements = Statements(connection, name, kind)
-                (counts[name],) = connection.execute(statements.counting).fetchone()
+        for name, kind in self._kinds.items():
+            statements = Statements(connection, name, kind)
+            (counts[name],) = connection.execute(statements.counting).fetchone()
         return counts
 
     async def records(
@@ -114,50 +102,30 @@ class SqliteSource:
         """
         kind = self._kinds[name]
         make = _RecordMaker(name, kind)
-        with self._connected(given_up) as connection:
+
+        def begin(connection: sqlite3.Connection) -> Statements:
             statements = Statements(connection, name, kind)
             if not statements.pages:
                 connection.execute(f"CREATE TEMP TABLE spark_core AS {statements.everything}")
+            return statements
+
+        def take(connection: sqlite3.Connection) -> tuple[list[Record], _RecordMaker]:
+            going_on = copy(make)  # what is read in vain leaves no trace
+            rows = connection.execute(*statements.page(make.place))
+            return _take(rows, going_on, batch), going_on
+
+        with self._database.reading(begin, given_up) as (connection, statements):
+            if not statements.pages:
                 rows = connection.execute("SELECT * FROM temp.spark_core ORDER BY rowid")
                 while records := _take(rows, make, batch):
                     yield records
                 return
         while True:
-            with self._connected(given_up) as connection:
-                records = _take(connection.execute(*statements.page(make.place)), make, batch)
+            with self._database.reading(take, given_up) as (_, (records, make)):
+                pass  # it is closed before anybody works on the records
             if not records:
                 return
             yield records
-
-    @contextmanager
-    def _connected(self, given_up: threading.Event | None = None) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._connect()
-        except (sqlite3.Error, OSError) as error:
-            raise _translate(error, self._database) from error
-        # A CRM may hold bytes that are no UTF-8: they are read as well as they can be.
-        connection.text_factory = partial(str, encoding="utf-8", errors=_LATIN_1)
-        if given_up:
-            connection.set_progress_handler(given_up.is_set, 100_000)
-        try:
-            yield connection
-        except sqlite3.Error as error:
-            raise _translate(error, self._database) from error
-        finally:
-            connection.close()
-
-    def _connect(self) -> sqlite3.Connection:
-        if not self._database.is_file():
-            raise SourceError(
-                f"there is no database {self._database}",
-                hint="see [plugins.ingest] database, or CRM_DB_PATH",
-            )
-        return sqlite3.connect(
-            f"file:{quote(str(self._database))}?mode=ro",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            check_same_thread=False,  # one reading may go from thread to thread
-        )
 
 
 def _take(rows: sqlite3.Cursor, make: _RecordMaker, batch: int) -> list[Record]:
@@ -171,17 +139,6 @@ def _take(rows: sqlite3.Cursor, make: _RecordMaker, batch: int) -> list[Record]:
         records.append(make(row))
         characters += len(records[-1].text)
     return records
-
-
-def _translate(error: sqlite3.Error | OSError, database: Path) -> SparkError:
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return Unavailable(f"the database {database} is locked by another program")
-    if "disk is full" in text:
-        return StorageFull(f"there is no room for temporary files while reading {database}")
-    if "not a database" in text or "malformed" in text:
-        return SourceError(f"{database} is not a sound SQLite database: {text}")
-    return SourceError(f"the database {database} cannot be read: {text}")
 
 
 # ---------------------------------------------------------------------------- rows to records
@@ -219,7 +176,7 @@ class _RecordMaker:
 
 def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode("utf-8", _LATIN_1)
+        return value.decode("utf-8", LATIN_1)
     return "" if value is None else str(value)
 
 
@@ -229,15 +186,3 @@ def _as_scalar(value: Any) -> Scalar:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no infinity
     return value  # type: ignore[no-any-return]
-
-
-#: Reads a byte that is no UTF-8 as what it most likely was; others stay as they are.
-_LATIN_1 = "spark_core_ingest.latin_1"
-
-
-def _read_as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return error.object[error.start : error.end].decode("latin-1"), error.end
-
-
-codecs.register_error(_LATIN_1, _read_as_latin_1)

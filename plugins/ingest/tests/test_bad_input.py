@@ -97,12 +97,12 @@ async def test_an_unreadable_source_leaves_the_index_as_it_was(desk, database, d
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 async def test_a_locked_database_is_unavailable_for_now(database, monkeypatch, journal):
     """After a bounded wait the error says that another program has it; then it goes on."""
-    monkeypatch.setattr("spark_core_ingest.sqlite.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("spark_core_ingest.database.BUSY_SECONDS", 0.05)
     filled(database).run(f"PRAGMA journal_mode = {journal}")
     source = database.source(thing=KIND, query={**KIND, "table": None, "query": "SELECT * FROM t"})
     with closing(sqlite3.connect(database.path)) as crm:
         crm.execute("PRAGMA locking_mode = EXCLUSIVE")
-        crm.execute("BEGIN EXCLUSIVE")
+        crm.executescript("CREATE TABLE u (id); BEGIN EXCLUSIVE")
         for reading in (source.counts(), read(source, "thing"), read(source, "query")):
             with pytest.raises(Unavailable, match=r"crm\.db is locked"):
                 await reading

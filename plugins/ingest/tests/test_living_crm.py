@@ -34,7 +34,7 @@ while not ended.is_set():
 @pytest.mark.parametrize("source", [{"table": "t"}, {"query": "SELECT * FROM t"}], ids=str)
 async def test_writers_are_not_kept_waiting(desk, database, journal, source, monkeypatch):
     """While a backfill waits for its embedder the CRM goes on writing; the end is right."""
-    monkeypatch.setattr("spark_core_ingest.sqlite.BUSY_SECONDS", 60.0)  # slow disks commit slowly
+    monkeypatch.setattr("spark_core_ingest.database.BUSY_SECONDS", 60.0)  # slow disks commit slowly
     database.run(f"PRAGMA journal_mode = {journal}; CREATE TABLE t (id INTEGER PRIMARY KEY, text)")
     database.fill("INSERT INTO t (text) VALUES (?)", [(f"record {n}",) for n in range(2000)])
     desk.source = database.source(note={**source, "id": "id", "text": "text"})
