@@ -68,6 +68,10 @@ class CollectionInfo(BaseModel):
     created_at: datetime
     points: int
     spec: CollectionSpec
+    outdated: bool = Field(
+        default=False,
+        description="Whether the store would make it differently by now, in another language say.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 
 from pydantic import BaseModel, Field
 
 from spark_core import Caller, Progress
 from spark_core.contracts.embedding import Embedder
 from spark_core.contracts.records import RecordSource
-from spark_core.contracts.vectors import CollectionInfo, CollectionSpec, VectorStore
-from spark_core.errors import Conflict, NotFound, SparkError
+from spark_core.contracts.vectors import VectorStore
+from spark_core.errors import SparkError
 from spark_core.state import Leases
 
-from .indexing import Indexing, Tally, average_length
+from .indexing import Indexing, Tally
 from .ledger import Ledger
 from .settings import IngestSettings
+from .target import Target, find
 
 __all__ = ["BackfillReport", "BackfillRequest", "IngestStatus", "backfill", "status"]
 
@@ -77,20 +79,20 @@ async def backfill(
     name = settings.collection
     async with _alone(leases, f"ingest:{name}", f"a backfill by {caller.name}", progress):
         await source.counts()  # a source that cannot be read is told before anything is made
-        target = await _target(request, name, source, embedder, store, ledger, settings, progress)
+        target = Target(settings, source, embedder, store, ledger, request.recreate)
         run = Indexing(
             source=source,
             embedder=embedder,
             collection=store.collection(target.name),
             ledger=ledger,
-            generation=target.generation,
+            generation=await target.begun(),
+            make=partial(target.make, progress),
             size=settings.chunk_characters,
             in_flight=settings.in_flight,
             progress=progress,
         )
         tally = await _run(run)
-        if target.name != name:
-            await _switch(name, target.name, store, ledger)
+        await target.finish()
         points = await store.collection(name).count()
     return _report(name, tally, points, time.perf_counter() - started)
 
@@ -122,75 +124,6 @@ async def _run(run: Indexing) -> Tally:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from None
-
-
-async def _target(
-    request: BackfillRequest,
-    name: str,
-    source: RecordSource,
-    embedder: Embedder,
-    store: VectorStore,
-    ledger: Ledger,
-    settings: IngestSettings,
-    progress: Progress,
-) -> CollectionInfo:
-    """The collection to fill: the one that is searched, or the one that will replace it.
-
-    A build that was begun and not finished is gone on with, if it is for the same embedder.
-    """
-    target = f"{name}__building" if request.recreate else name
-    found = await _find(store, target)
-    dimension = await embedder.dimension()
-    fits = found is not None and _fits(found, embedder.model, dimension)
-    if found is not None and found.points and not fits and not request.recreate:
-        raise Conflict(
-            f"collection {name} was built with {found.spec.embedder} "
-            f"({found.spec.dimension} numbers), not with {embedder.model} ({dimension})",
-            hint="build it anew: spark ingest backfill --recreate",
-        )
-    if found is not None and found.points and not await ledger.last_row(found.generation):
-        if not request.recreate:
-            raise Conflict(
-                f"collection {name} was filled by somebody else, or the state was lost since",
-                hint="choose another [plugins.ingest] collection, or replace this one: "
-                "spark ingest backfill --recreate",
-            )
-        fits = False
-    if found is not None and found.points and fits:
-        return found
-    if found is not None:
-        await store.drop(target)
-        await ledger.clear(found.generation)
-    length = await average_length(source, store, settings.chunk_characters, progress)
-    metadata = {column for kind in settings.kinds.values() for column in kind.metadata}
-    spec = CollectionSpec(
-        dimension=dimension,
-        embedder=embedder.model,
-        average_length=length,
-        indexed=("kind", "record_id", *(f"metadata.{column}" for column in sorted(metadata))),
-    )
-    created = await store.create(target, spec)
-    await ledger.claim(created.generation)
-    return created
-
-
-def _fits(info: CollectionInfo, model: str, dimension: int) -> bool:
-    return (info.spec.embedder, info.spec.dimension) == (model, dimension)
-
-
-async def _find(store: VectorStore, name: str) -> CollectionInfo | None:
-    try:
-        return await store.collection(name).describe()
-    except NotFound:
-        return None
-
-
-async def _switch(name: str, built: str, store: VectorStore, ledger: Ledger) -> None:
-    """Let the searched collection be the one that was built."""
-    old = await _find(store, name)
-    await store.replace(name, by=built)
-    if old:
-        await ledger.clear(old.generation)
 
 
 def _report(name: str, tally: Tally, points: int, seconds: float) -> BackfillReport:
@@ -238,7 +171,7 @@ async def status(
 ) -> IngestStatus:
     """Tell how the index stands: what it holds of each kind, and what the source has."""
     name = settings.collection
-    info, (counts, problem) = await asyncio.gather(_find(store, name), _counted(source))
+    info, (counts, problem) = await asyncio.gather(find(store, name), _counted(source))
     running = await leases.current(f"ingest:{name}")
     indexed = await ledger.counts(info.generation) if info else {}
     return IngestStatus(

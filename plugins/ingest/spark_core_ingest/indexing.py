@@ -2,7 +2,8 @@
 deletes what is gone, leaves the rest alone.
 
 Reading, embedding and storing overlap: some requests are always with the embedder, so the
-slowest of the three sets the pace. Memory is bounded by what is in flight.
+slowest of the three sets the pace. It need not even wait for a new collection to be made.
+Memory is bounded by what is in flight.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import json
 import uuid
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
@@ -66,13 +67,17 @@ class _Work:
 
 @dataclass
 class Indexing:
-    """One run into one collection. ``size`` is the length of a piece in characters."""
+    """One run into one collection. ``size`` is the length of a piece in characters.
+
+    ``generation`` is the collection's; where it is empty ``make`` makes the collection and tells.
+    """
 
     source: RecordSource
     embedder: Embedder
     collection: Collection
     ledger: Ledger
     generation: str
+    make: Callable[[], Awaitable[str]]
     size: int
     in_flight: int
     progress: Progress
@@ -103,13 +108,21 @@ class Indexing:
         """Embed and store what is new or has changed."""
         waiting: deque[asyncio.Task[list[tuple[_Work, Sequence[Vector]]]]] = deque()
         async with asyncio.TaskGroup() as tasks:
+            made = tasks.create_task(self._made())
             async with aclosing(self._groups(totals, seen)) as groups:
                 async for group in groups:
                     waiting.append(tasks.create_task(self._embed(group)))
                     if len(waiting) > self.in_flight:
+                        await made
                         await self._store(await waiting.popleft())
+            await made
             while waiting:
                 await self._store(await waiting.popleft())
+
+    async def _made(self) -> None:
+        """Make the collection, unless it is there."""
+        if not self.generation:
+            self.generation = await self.make()
 
     # ------------------------------------------------------------------------- reading
 
@@ -142,6 +155,8 @@ class Indexing:
         return changed
 
     def _tell(self) -> None:
+        if not self.generation:
+            return  # it is still being made, which tells of itself
         done = self.tally.unchanged + self.stored
         self.progress.update("indexing", done=done, total=self.total, unit="records")
 

@@ -59,15 +59,26 @@ class Ledger:
         query = sa.select(sa.func.max(table.c.id)).where(table.c.generation == generation)
         return await self._state.read(lambda c: c.execute(query).scalar()) or 0
 
-    async def claim(self, generation: str) -> None:
-        """Note that this ledger is the one that keeps the books of *generation*.
+    async def claim(self, generation: str, recipe: bytes = b"") -> None:
+        """Note that this ledger keeps the books of *generation*, and what that is made by.
 
         The row has no kind, so that it is no record; it tells a build that another program
         made in the same store from one of ours that is still empty.
         """
-        row = {"record_id": "", "occurrence": 0, "hash": b"", "chunks": 0}
+        row = {"record_id": "", "occurrence": 0, "hash": recipe, "chunks": 0}
         values = {"generation": generation, "kind": CLAIM, **row}
         await self._state.write(lambda c: c.execute(_upsert(), values))
+
+    async def recipe(self, generation: str) -> bytes | None:
+        """What *generation* was claimed with, if it was."""
+        import sqlalchemy as sa
+
+        table = _table()
+        query = sa.select(table.c.hash).where(
+            table.c.generation == generation, table.c.kind == CLAIM
+        )
+        found = await self._state.read(lambda c: c.execute(query).scalar())
+        return None if found is None else bytes(found)
 
     async def entries(self, generation: str, kind: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
         """Those of the records called *keys* that have been indexed, and perhaps others."""

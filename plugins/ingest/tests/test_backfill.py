@@ -302,6 +302,23 @@ async def test_an_index_that_lost_points_is_noticed(desk):
     assert contents(await desk.points()) == await undisturbed(desk)
 
 
+async def test_a_new_collection_is_made_while_the_first_texts_are_embedded(desk):
+    """The embedder need not wait for the store, nor for the texts to be measured."""
+    called = hold(desk.embedder)
+    create, created = desk.store.create, asyncio.Event()
+
+    async def late(name, spec):
+        await called.wait()
+        desk.embedder.gate.set()
+        created.set()
+        return await create(name, spec)
+
+    desk.store.create = late
+    assert (await asyncio.wait_for(desk.backfill(), 20)).points == 5
+    assert created.is_set()
+    assert contents(await desk.points()) == await undisturbed(desk)
+
+
 # -------------------------------------------------------------------------------- recreating
 
 

@@ -65,7 +65,7 @@ class QdrantStore:
 
     def collection(self, name: str) -> QdrantCollection:
         """See :meth:`spark_core.contracts.vectors.VectorStore.collection`."""
-        return QdrantCollection(self._engine, _checked(name))
+        return QdrantCollection(self._engine, _checked(name), self._language)
 
     async def collections(self) -> Sequence[CollectionInfo]:
         """See :meth:`spark_core.contracts.vectors.VectorStore.collections`."""
@@ -113,14 +113,16 @@ class QdrantStore:
 class QdrantCollection:
     """The points of one collection."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, language: str) -> None:
         self._engine = engine
         self._name = name
+        self._language = language
 
     async def describe(self) -> CollectionInfo:
         """See :meth:`spark_core.contracts.vectors.Collection.describe`."""
         build = await self._engine.describe(self._name)
-        return _info(self._name, build, await self._engine.count(self._name, None))
+        info = _info(self._name, build, await self._engine.count(self._name, None))
+        return info.model_copy(update={"outdated": build["language"] != self._language})
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """See :meth:`spark_core.contracts.vectors.Collection.upsert`."""
