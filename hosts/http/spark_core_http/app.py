@@ -19,6 +19,7 @@ from spark_core.spark import compose
 
 from .headers import StandardHeaders
 from .lifetime import Lifetime
+from .names import Names
 from .problems import answer
 from .routes import Route, make_routes, resources
 from .settings import HttpSettings
@@ -30,12 +31,14 @@ Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-def make_app(config: str | os.PathLike[str] | None, spark: Spark | None) -> Any:
-    """See :func:`spark_core_http.create_app`."""
+def make_app(
+    config: str | os.PathLike[str] | None, spark: Spark | None, host: str | None = None
+) -> Any:
+    """See :func:`spark_core_http.create_app`. *host* is listened at, whatever settings say."""
     if spark is not None:
-        return App(spark)
+        return App(spark, host)
     try:
-        return App(compose(Source.read(config)))
+        return App(compose(Source.read(config)), host)
     except SparkError as error:
         return _refusal(error)
 
@@ -58,12 +61,14 @@ class App(falcon.asgi.App[Request, Response]):
     :raises PluginError: two of its routes clash, or one has an impossible path.
     """
 
-    def __init__(self, spark: Spark) -> None:
+    def __init__(self, spark: Spark, host: str | None = None) -> None:
+        settings = _settings(spark)
         self._lifetime = Lifetime(spark)
-        super().__init__(middleware=[self._lifetime, StandardHeaders()])
+        self._names = Names(host or settings.host, settings.allowed_hosts)
+        super().__init__(middleware=[self._names, self._lifetime, StandardHeaders()])
         for kind in (Exception, falcon.HTTPError):  # Falcon brings a handler for each
             self.add_error_handler(kind, answer)
-        self._add(make_routes(spark, _settings(spark).max_body))
+        self._add(make_routes(spark, settings.max_body))
 
     def _add(self, routes: list[Route]) -> None:
         for path, resource in resources(routes).items():

@@ -17,7 +17,7 @@ from spark_core.errors import SettingsError, SparkError
 from spark_core.settings import Source
 from spark_core.spark import compose
 
-from . import create_app
+from .app import make_app
 from .routes import make_routes
 from .settings import HttpSettings
 
@@ -91,6 +91,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         self, config: str | os.PathLike[str] | None, settings: HttpSettings, listener: socket.socket
     ) -> None:
         self._config = config
+        self._host = settings.host
         self._options = options(settings, listener.detach())
         super().__init__()
 
@@ -101,7 +102,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """The app: called in each worker, so that processes share nothing that is open."""
-        return create_app(self._config)
+        return make_app(self._config, None, self._host)
 
 
 def options(settings: HttpSettings, listener: int) -> Mapping[str, Any]:

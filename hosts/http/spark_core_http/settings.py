@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field
 
 from spark_core import Env, Section
 
 __all__ = ["HttpSettings"]
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"\*|[A-Za-z0-9._-]+", text):
+        raise ValueError("a name is meant, without scheme and port, or `*`")
+    return text.removesuffix(".")
 
 
 class HttpSettings(Section):
@@ -17,6 +24,11 @@ class HttpSettings(Section):
     host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen at.")
     port: Annotated[int, Env("BIND_PORT")] = Field(
         default=9999, ge=0, le=65535, description="The port to listen at; 0 takes a free one."
+    )
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_name)], ...] = Field(
+        default=(),
+        description="More names that this host is asked by, such as a load balancer's; `*` is any. "
+        "Addresses, `localhost`, `host` and this machine's own names need no mention.",
     )
     workers: int = Field(default=2, ge=1, le=256, description="How many processes serve.")
     max_body: ByteSize = Field(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import spark_core_http
-from falcon.testing import ASGIConductor
+from falcon.testing import DEFAULT_HOST, ASGIConductor
 from spark_core_http import create_app
 
 from spark_core import Spark, builtin, hookimpl
@@ -57,7 +57,9 @@ def make_spark(tmp_path: Path, make_plugin: Callable[..., Plugin]) -> MakeSpark:
                 *plugins,
             ]
         )
-        return compose(Source(None, tmp_path, toml or {}, {}, {}), plugins=installed)
+        given = dict(toml or {})
+        given["http"] = {"allowed_hosts": [DEFAULT_HOST]} | given.get("http", {})
+        return compose(Source(None, tmp_path, given, {}, {}), plugins=installed)
 
     return make
 

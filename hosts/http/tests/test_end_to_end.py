@@ -201,7 +201,7 @@ def test_a_client_that_sends_far_too_much_sees_why_it_is_refused(
 def test_a_body_without_end_is_answered_while_it_still_comes(server: Server) -> None:
     with server.connect() as connection:
         connection.sendall(
-            b"POST /api/measure HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /api/measure HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
         )
         chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
@@ -224,7 +224,8 @@ def test_an_upload_that_is_cut_off_never_reaches_the_operation(
 ) -> None:
     with server.connect() as connection:
         connection.sendall(
-            b"POST /api/measure HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + upload
+            b"POST /api/measure HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            + upload
         )
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(1000):  # until the server has closed it, too
@@ -248,7 +249,7 @@ def test_a_client_that_leaves_ends_the_operation(server: Server, accept: str) ->
     with server.connect() as connection:
         body = b'{"text": "for ever"}'
         connection.sendall(
-            b"POST /api/work HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /api/work HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Accept: %b\r\nContent-Length: %d\r\n\r\n%b" % (accept.encode(), len(body), body)
         )
         assert server.told.next() == "begun"
@@ -257,7 +258,7 @@ def test_a_client_that_leaves_ends_the_operation(server: Server, accept: str) ->
 
 def test_a_method_of_falcons_own_is_refused(server: Server) -> None:
     with server.connect() as connection:
-        connection.sendall(b"WEBSOCKET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"WEBSOCKET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
@@ -266,7 +267,9 @@ def test_a_method_of_falcons_own_is_refused(server: Server) -> None:
 )
 def test_bytes_that_are_no_text_in_the_target_are_refused(server: Server, target: bytes) -> None:
     with server.connect() as connection:
-        connection.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(
+            b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
         assert connection.recv(100).startswith(b"HTTP/1.1 4")
 
 
@@ -343,3 +346,10 @@ def test_gunicorn_itself_stops_on_wrong_settings_without_a_traceback(run: Run) -
     assert code != 0
     assert "[http] port = 'many'" in err
     assert "Traceback" not in err
+
+
+def test_a_name_of_another_site_is_refused_by_every_worker(server: Server) -> None:
+    for _ in range(4):
+        answer = httpx.get(f"{server.url}/health", headers={"Host": "evil.example"}, timeout=60)
+        assert answer.status_code == 421
+        assert "allowed_hosts" in answer.json()["detail"]

@@ -226,7 +226,7 @@ async def test_it_works_without_a_lifespan(make_spark) -> None:
 
     spark = make_spark(WHO)
     transport = httpx.ASGITransport(create_app(spark=spark))
-    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get("/ready")).json() == {"status": "ready"}
         assert (await client.post("/api/who")).status_code == 200
     await spark.resolver.aclose()

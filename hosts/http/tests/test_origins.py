@@ -20,6 +20,7 @@ async def do(request: Empty) -> Done:
     return Done()
 
 
+SPARK = {"http": {"allowed_hosts": ["spark.example"]}}
 OPERATIONS = [Operation(effect.value, do, effect) for effect in Effect]
 
 
@@ -39,7 +40,7 @@ OPERATIONS = [Operation(effect.value, do, effect) for effect in Effect]
     ],
 )
 async def test_a_cross_site_request_is_refused(open_client, effect: str, headers) -> None:
-    async with open_client(*OPERATIONS) as client:
+    async with open_client(*OPERATIONS, toml=SPARK) as client:
         answer = await client.simulate_post(
             f"/api/{effect}", headers=headers, host="spark.example", port=9999
         )
@@ -61,7 +62,7 @@ async def test_a_cross_site_request_is_refused(open_client, effect: str, headers
 )
 async def test_the_same_origin_and_no_browser_pass(open_client, host: str, headers) -> None:
     name, _, port = host.rpartition(":")
-    async with open_client(*OPERATIONS) as client:
+    async with open_client(*OPERATIONS, toml=SPARK) as client:
         answer = await client.simulate_post(
             "/api/write", headers=headers, host=name, port=int(port)
         )
