@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from spark_core.contracts.records import Scalar
 from spark_core.errors import InvalidRequest
 
-__all__ = ["ConditionTypes", "build_filter", "field_path"]
+__all__ = ["ConditionTypes", "build_filter", "field_path", "only"]
 
 #: Below this each whole number is a float of its own; ranges are of floats.
 EXACT = 2**53
@@ -60,6 +60,11 @@ def _conditions(types: ConditionTypes, key: str, values: Sequence[Scalar]) -> It
 def _nothing(types: ConditionTypes) -> Any:
     """Any of no values: matches no point, rather than every one."""
     return types.Filter(must=[types.IsEmpty("id"), types.Filter(must_not=[types.IsEmpty("id")])])
+
+
+def only(key: str) -> list[str] | bool:
+    """A selection of the payload: the one field *key*, or all where no path can say it."""
+    return True if '"' in key or "\\" in key else [f'"{key}"']
 
 
 def field_path(key: str) -> str:

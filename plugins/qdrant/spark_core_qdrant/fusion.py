@@ -16,10 +16,13 @@ from .engine import Found
 __all__ = [
     "PREFETCH",
     "RRF_K",
-    "TIES",
+    "TIED",
     "Leg",
     "Ranked",
+    "firsts",
     "fuse",
+    "group_of",
+    "growing",
     "is_cut",
     "is_enough",
     "prefetches",
@@ -33,9 +36,10 @@ RRF_K = 60
 #: How many points each leg contributes at the least.
 PREFETCH = 100
 
-#: How many times as many it is asked for where it would be cut among points of one score, of
-#: which an engine picks any.
-TIES = 20
+#: How many more it is asked for where it would be cut among points of one score, of which an
+#: engine picks any. Of a score that even more points have, those that come are the engine's
+#: choice: looking at all of them would cost as much as there are.
+TIED = 2_000
 
 #: How many steps there are from one score to the next whole one; scores of one step count as
 #: alike, because engines add up in different orders.
@@ -66,7 +70,7 @@ def prefetches(limit: int, grouped: bool) -> tuple[int, ...]:
     return (first, first * 10, first * 100) if grouped else (first,)
 
 
-def is_enough(found: Sequence[Found], limit: int, legs: Iterable[Leg | None], asked: int) -> bool:
+def is_enough(found: Sequence[Ranked], limit: int, legs: Iterable[Leg | None], asked: int) -> bool:
     """Whether *found* fills *limit* places, or no leg of *asked* points has more to give."""
     return len(found) >= limit or all(len(leg or ()) < asked for leg in legs)
 
@@ -115,26 +119,33 @@ def _joined(*legs: Mapping[Any, int]) -> dict[Any, float]:
     return scores
 
 
-def shown(
-    ranked: Sequence[Ranked],
-    payloads: Mapping[str, dict[str, Any]],
-    groups: set[Any],
-    group_by: str | None,
-) -> Iterator[Found]:
-    """The hits to show of *ranked*: those of groups not yet in *groups*, which is added to.
+def growing(ranked: Sequence[Ranked], size: int) -> Iterator[Sequence[Ranked]]:
+    """*ranked* in parts, the first of *size* and each twice as long as the one before."""
+    start = 0
+    while start < len(ranked):
+        yield ranked[start : start + size]
+        start, size = start + size, size * 2
 
-    A point without a payload was deleted between being found and being read.
+
+def group_of(payload: Mapping[str, Any] | None, group_by: str) -> Any:
+    """The group of a point with *payload*, as a set can hold it; ``None`` is one of its own."""
+    value = (payload or {}).get(group_by)
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def firsts(ranked: Iterable[Ranked], groups: Mapping[Any, Any], seen: set[Any]) -> Iterator[Ranked]:
+    """Those of *ranked* whose groups are not yet in *seen*, which is added to.
+
+    A point without an entry in *groups* was deleted between being found and being read.
     """
     for point in ranked:
-        payload = payloads.get(point.id)
-        if payload is None:
-            continue
-        group = _group(payload.get(group_by)) if group_by else None
-        if group is None or group not in groups:
-            groups.add(group)
+        if point.id in groups and ((group := groups[point.id]) is None or group not in seen):
+            seen.add(group)
+            yield point
+
+
+def shown(ranked: Iterable[Ranked], payloads: Mapping[str, dict[str, Any]]) -> Iterator[Found]:
+    """The hits to show of *ranked*: those with a payload, the others have been deleted."""
+    for point in ranked:
+        if (payload := payloads.get(point.id)) is not None:
             yield point.id, point.score, payload, point.dense_rank, point.sparse_rank
-
-
-def _group(value: Any) -> Any:
-    """*value* as a set can hold it."""
-    return json.dumps(value) if isinstance(value, list | dict) else value

@@ -38,8 +38,20 @@ from .engine import (
     check_query,
     pieces,
 )
-from .filters import build_filter, field_path
-from .fusion import TIES, Leg, Ranked, fuse, is_cut, is_enough, prefetches, shown
+from .filters import build_filter, field_path, only
+from .fusion import (
+    TIED,
+    Leg,
+    Ranked,
+    firsts,
+    fuse,
+    group_of,
+    growing,
+    is_cut,
+    is_enough,
+    prefetches,
+    shown,
+)
 from .settings import QdrantSettings
 from .sparse import encode_document, encode_query
 
@@ -207,31 +219,50 @@ class ServerEngine:
 
     @translated
     async def search(self, name: str, search: Search) -> list[Found]:
-        """Ask both legs for ids in one request, then for the payloads of those that are shown."""
+        """Ask both legs for ids in one request; read the payloads of those that are shown."""
         behind = await self._behind(name)
         build = await self._build(behind)
         check_query(build, search)
-        found: list[Found] = []
         limit, group_by = search["limit"], search["group_by"]
+        ranked: list[Ranked] = []
+        groups: dict[str, Any] = {}
         for prefetch in prefetches(limit, group_by is not None):
             legs = await self._legs(behind, search, build["language"], prefetch)
-            found = await self._collect(behind, fuse(*legs, prefetch), limit, group_by)
-            if is_enough(found, limit, legs, prefetch):
+            ranked = fuse(*legs, prefetch)
+            if group_by is not None:
+                ranked = await self._firsts(behind, ranked, limit, group_by, groups)
+            if is_enough(ranked, limit, legs, prefetch):
                 break
-        return found
+        return await self._collect(behind, ranked, limit)
 
-    async def _collect(
-        self, behind: str, ranked: Sequence[Ranked], limit: int, group_by: str | None
-    ) -> list[Found]:
-        """The first *limit* of *ranked* with their payloads; of each group the first."""
+    async def _firsts(
+        self,
+        behind: str,
+        ranked: Sequence[Ranked],
+        limit: int,
+        group_by: str,
+        groups: dict[str, Any],
+    ) -> list[Ranked]:
+        """The first of each group, by the one field; *groups* are those that are known."""
+        found: list[Ranked] = []
+        seen: set[Any] = set()
+        for part in growing(ranked, limit * 2):
+            unknown = [point.id for point in part if point.id not in groups]
+            if unknown:
+                records = await self._client.retrieve(behind, unknown, with_payload=only(group_by))
+                groups |= {str(r.id): group_of(r.payload, group_by) for r in records}
+            found += firsts(part, groups, seen)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def _collect(self, behind: str, ranked: Sequence[Ranked], limit: int) -> list[Found]:
+        """The first *limit* of *ranked* that are still there, with their payloads."""
         found: list[Found] = []
-        groups: set[Any] = set()
-        step = limit * 2 if group_by else limit
-        for start in range(0, len(ranked), step):
-            part = ranked[start : start + step]
+        for part in growing(ranked, limit):
             records = await self._client.retrieve(behind, [point.id for point in part])
             payloads = {str(record.id): record.payload or {} for record in records}
-            found += shown(part, payloads, groups, group_by)
+            found += shown(part, payloads)
             if len(found) >= limit:
                 break
         return found[:limit]
@@ -248,7 +279,7 @@ class ServerEngine:
         condition = build_filter(CONDITIONS, search["filter"])
         legs = await self._first(limit + 1, behind, vectors, condition)
         if any(is_cut(leg, limit) for leg in legs.values()):
-            legs = await self._first(limit * TIES, behind, vectors, condition)
+            legs = await self._first(limit + TIED, behind, vectors, condition)
         return legs.get(DENSE), legs.get(SPARSE)
 
     async def _first(

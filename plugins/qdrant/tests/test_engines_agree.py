@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from spark_core_qdrant.embedded import open_embedded
+from spark_core_qdrant.owner.edge import EdgeEngine
 from spark_core_qdrant.server import open_server
 from spark_core_qdrant.settings import QdrantSettings
 from spark_core_qdrant.store import QdrantStore
@@ -18,7 +17,6 @@ from spark_core_qdrant.store import QdrantStore
 from spark_core.contracts.vectors import Collection, CollectionSpec, Hit, Mode, Point, Query
 from spark_core.testing.vectors import point_id
 
-from .processes import owner_pid
 from .stand_in_server import StandIn
 
 pytestmark = pytest.mark.anyio
@@ -106,18 +104,26 @@ async def test_hits_ranks_and_scores_are_the_same(both: list[QdrantStore]) -> No
     await compare(await filled(both, points(chance, 500)), queries(chance, 60))
 
 
-async def test_they_stay_the_same_after_changes(both: list[QdrantStore], tmp_path: Path) -> None:
+async def test_they_stay_the_same_after_changes(tmp_path: Path, stand_in: StandIn) -> None:
     """Points that were replaced or deleted leave no trace in how rare a word is.
 
-    The embedded engine counts them until it has written its files and opened them again.
+    The embedded engine counts the deleted ones until it is quiet.
     """
     chance = random.Random(8)
-    collections = await filled(both, points(chance, 300))
+    embedded = EdgeEngine(tmp_path)
+    async with open_server(QdrantSettings(url=stand_in.url)) as server:
+        both = [QdrantStore(embedded), QdrantStore(server)]
+        collections = await filled(both, points(chance, 300))
+        await change(collections, chance)
+        embedded.recount(quiet=True)
+        assert await collections[0].count() == await collections[1].count()
+        await compare(collections, queries(chance, 30))
+    embedded.close()
+
+
+async def change(collections: list[Collection], chance: random.Random) -> None:
     changed = points(chance, 300)[:100]
     for collection in collections:
         await collection.upsert(changed)
         await collection.delete(ids=[point_id(str(number)) for number in range(50, 150, 3)])
         await collection.delete(filter={"kind": "call"})
-    os.kill(owner_pid(tmp_path / "index"), signal.SIGTERM)
-    assert await collections[0].count() == await collections[1].count()
-    await compare(collections, queries(chance, 30))

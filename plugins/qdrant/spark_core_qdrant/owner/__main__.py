@@ -25,6 +25,9 @@ log = logging.getLogger("spark_core_qdrant.owner")
 #: Seconds between writing out what was stored, and between looks at the clock.
 TICK = 1.0
 
+#: How long nobody has asked anything when word counts are set right, in seconds.
+QUIET = 5.0
+
 #: How long a new owner waits for one that is just leaving, in seconds.
 LOCK_SECONDS = 2.0
 
@@ -33,7 +36,10 @@ BACKLOG = 1024
 
 
 class Owner:
-    """Answers requests over a private socket, one at a time: the engine can do no better."""
+    """Answers requests over a private socket.
+
+    One at a time, but for deep searches: the engine can do no better.
+    """
 
     def __init__(self, directory: Path, idle: float) -> None:
         from .edge import EdgeEngine
@@ -54,24 +60,28 @@ class Owner:
         self._note = write_note(self._directory, Note.mine(self._directory, socket))
         try:
             while not self._leaving.is_set():
-                self._flush()
+                self._tidy()
                 await self._tick()
         finally:
             server.close()
             self._leave()
 
-    def _flush(self) -> None:
+    def _tidy(self) -> None:
         try:
             self._engine.flush_all()
+            self._engine.recount(quiet=self._idle_for() > QUIET)
         except Exception as error:  # a full disk, say: all of it is in the engine's log too
-            log.error("flushing failed: %s", type(error).__name__)
+            log.error("tidying up failed: %s", type(error).__name__)
+
+    def _idle_for(self) -> float:
+        """Seconds since somebody asked something."""
+        return time.monotonic() - self._last_used
 
     async def _tick(self) -> None:
         try:
             await asyncio.wait_for(self._leaving.wait(), TICK)
         except TimeoutError:
-            idle = time.monotonic() - self._last_used > self._idle
-            if idle or not (self._is_mine() and self._socket.exists()):
+            if self._idle_for() > self._idle or not (self._is_mine() and self._socket.exists()):
                 self._leaving.set()
 
     def _is_mine(self) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import qdrant_edge as edge
@@ -17,12 +20,26 @@ import qdrant_edge as edge
 from spark_core.errors import BackendError, Conflict, SparkError, StorageFull
 
 from ..engine import Build, Filter, Found, Row, Search, check_dimension, check_query
-from ..filters import build_filter, field_path
-from ..fusion import TIES, Leg, Ranked, fuse, is_cut, is_enough, prefetches, shown
+from ..filters import build_filter, field_path, only
+from ..fusion import (
+    TIED,
+    Leg,
+    Ranked,
+    firsts,
+    fuse,
+    group_of,
+    growing,
+    is_cut,
+    is_enough,
+    prefetches,
+    shown,
+)
 from ..sparse import encode_document, encode_query
 from .catalog import Catalog
 
 __all__ = ["EdgeEngine"]
+
+T = TypeVar("T")
 
 DENSE, SPARSE = "dense", "bm25"
 
@@ -33,6 +50,16 @@ RESERVE = 128 * 2**20
 #: The engine scans exactly below this many KiB of vectors. Its own default builds a graph much
 #: earlier, which costs a thousand times the search it saves.
 INDEXING_THRESHOLD = 10_000_000
+
+#: Up to as many points of each leg are looked at where the request arrived, which takes some
+#: milliseconds. More go to a thread, one search at a time: not to be quicker, but to let
+#: other requests have the lock in between.
+SHORT = 1_000
+
+#: How many of its points may be gone, one in so many, while a collection is in use without a
+#: pause. The engine counts the words of deleted points until it opens the collection anew,
+#: which takes some milliseconds per thousand points.
+GONE_SHARE = 10
 
 
 def _match_value(value: str | int | bool) -> edge.MatchValue:
@@ -61,9 +88,13 @@ class EdgeEngine:
         self._catalog = Catalog(directory)
         self._shards: dict[str, edge.EdgeShard] = {}
         self._unflushed: set[str] = set()
+        self._gone: dict[str, int] = {}  # points deleted since it was opened, by generation
+        self._deep = 0  # how many deep searches are under way
+        self._aside = ThreadPoolExecutor(1, "deep search")
 
     def close(self) -> None:
         """Write everything out and let go of the files."""
+        self._aside.shutdown(cancel_futures=True)
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
@@ -73,6 +104,20 @@ class EdgeEngine:
         for generation in self._unflushed & self._shards.keys():
             self._shards[generation].flush()
         self._unflushed.clear()
+
+    def recount(self, quiet: bool) -> None:
+        """Let how rare words are be counted without the points that are gone.
+
+        Where it is not *quiet*, only where they are many: requests have to wait meanwhile.
+        """
+        if self._deep:  # a shard that is in use cannot be closed
+            return
+        for generation, gone in list(self._gone.items()):
+            if quiet or gone * GONE_SHARE > self._shards[generation].info().points_count:
+                self._check_room(0, RESERVE // 8)
+                del self._gone[generation]
+                self._shards.pop(generation).close()
+                self._load(generation)
 
     async def collections(self) -> dict[str, Build]:
         """See :class:`..engine.Engine`, here and below."""
@@ -128,25 +173,39 @@ class EdgeEngine:
     async def delete(self, name: str, ids: list[str], filter: Filter) -> None:
         """Delete by id and by filter; that takes a little room too."""
         self._check_room(0, RESERVE // 8)
+        shard, generation = self._shard(name), self._catalog[name]["generation"]
+        before = shard.info().points_count
         if ids:
             self._update(name, edge.UpdateOperation.delete_points(list(ids)))
         if filter:
             condition = build_filter(CONDITIONS, filter)
             self._update(name, edge.UpdateOperation.delete_points_by_filter(condition))
+        if gone := before - shard.info().points_count:
+            self._gone[generation] = self._gone.get(generation, 0) + gone
 
     async def search(self, name: str, search: Search) -> list[Found]:
-        """Ask each leg for ids alone; read the payloads of those that are shown."""
-        shard = self._shard(name)
-        build = self._catalog[name]
+        """Ask each leg for ids alone; read the payloads of those that are shown.
+
+        A collection that is replaced or dropped meanwhile is searched to the end.
+        """
+        shard, build = self._shard(name), self._catalog[name]
         check_query(build, search)
-        found: list[Found] = []
-        limit, group_by = search["limit"], search["group_by"]
-        for prefetch in prefetches(limit, group_by is not None):
-            legs = _legs(shard, search, build["language"], prefetch)
-            found = _collect(shard, fuse(*legs, prefetch), limit, group_by)
-            if is_enough(found, limit, legs, prefetch):
+        ranked: list[Ranked] = []
+        groups: dict[int, Any] = {}
+        for prefetch in prefetches(search["limit"], search["group_by"] is not None):
+            attempt = partial(_ranked, shard, search, build["language"], prefetch, groups)
+            ranked, enough = attempt() if prefetch <= SHORT else await self._deeply(attempt)
+            if enough:
                 break
-        return found
+        return _collect(shard, ranked, search["limit"])
+
+    async def _deeply(self, attempt: Callable[[], T]) -> T:
+        """What *attempt* returns, while others are answered."""
+        self._deep += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._aside, attempt)
+        finally:
+            self._deep -= 1
 
     async def scroll(self, name: str, filter: Filter, after: str | None, limit: int) -> list[Found]:
         """Points by id; the engine's own offset includes the point it names."""
@@ -176,10 +235,12 @@ class EdgeEngine:
     def _shard(self, name: str) -> edge.EdgeShard:
         """The open shard of a collection, loaded when it is first asked for."""
         generation = self._catalog[name]["generation"]
-        if generation not in self._shards:
-            folder = self._catalog.folder(generation)
-            self._shards[generation] = edge.EdgeShard.load(str(folder))
-        return self._shards[generation]
+        return self._shards.get(generation) or self._load(generation)
+
+    def _load(self, generation: str) -> edge.EdgeShard:
+        shard = edge.EdgeShard.load(str(self._catalog.folder(generation)))
+        self._shards[generation] = shard
+        return shard
 
     def _update(self, name: str, operation: edge.UpdateOperation) -> None:
         try:
@@ -189,8 +250,9 @@ class EdgeEngine:
         self._unflushed.add(self._catalog[name]["generation"])
 
     def _discard(self, generation: str) -> None:
-        if shard := self._shards.pop(generation, None):
-            shard.close()
+        """Delete a shard, which is closed as soon as no search has it any more."""
+        self._gone.pop(generation, None)
+        self._shards.pop(generation, None)
         self._catalog.clear(generation)
 
     def _check_room(self, wanted: int, reserve: int = RESERVE) -> None:
@@ -225,6 +287,18 @@ def _point(row: Row, build: Build) -> edge.Point:
     return edge.Point(id, vectors, {**payload, "text": text})
 
 
+def _ranked(
+    shard: edge.EdgeShard, search: Search, language: str, prefetch: int, groups: dict[int, Any]
+) -> tuple[list[Ranked], bool]:
+    """What *prefetch* points of each leg give, best first, and whether more would not help."""
+    limit, group_by = search["limit"], search["group_by"]
+    legs = _legs(shard, search, language, prefetch)
+    ranked = fuse(*legs, prefetch)
+    if group_by is not None:
+        ranked = _firsts(shard, ranked, limit, group_by, groups)
+    return ranked, is_enough(ranked, limit, legs, prefetch)
+
+
 def _legs(
     shard: edge.EdgeShard, search: Search, language: str, limit: int
 ) -> tuple[Leg | None, Leg | None]:
@@ -238,7 +312,7 @@ def _legs(
 
     def leg(vector: Any, using: str) -> Leg:
         found = first(limit + 1, vector, using)
-        return first(limit * TIES, vector, using) if is_cut(found, limit) else found
+        return first(limit + TIED, vector, using) if is_cut(found, limit) else found
 
     dense = None if search["dense"] is None else leg(_numbers(search["dense"]), DENSE)
     if search["text"] is None:
@@ -246,18 +320,34 @@ def _legs(
     return dense, leg(edge.SparseVector(*encode_query(search["text"], language)), SPARSE)
 
 
-def _collect(
-    shard: edge.EdgeShard, ranked: Sequence[Ranked], limit: int, group_by: str | None
-) -> list[Found]:
-    """The first *limit* of *ranked* with their payloads; of each group the first."""
+def _firsts(
+    shard: edge.EdgeShard,
+    ranked: Sequence[Ranked],
+    limit: int,
+    group_by: str,
+    groups: dict[int, Any],
+) -> list[Ranked]:
+    """The first of each group, by the one field; *groups* are those that are known."""
+    found: list[Ranked] = []
+    seen: set[Any] = set()
+    for part in growing(ranked, limit * 2):
+        unknown: list[Any] = [UUID(int=point.id) for point in part if point.id not in groups]
+        records: list[Any] = shard.retrieve(unknown, only(group_by), False)
+        groups |= {record.id.int: group_of(record.payload, group_by) for record in records}
+        found += firsts(part, groups, seen)
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _collect(shard: edge.EdgeShard, ranked: Sequence[Ranked], limit: int) -> list[Found]:
+    """The first *limit* of *ranked* that are still there, with their payloads."""
     found: list[Found] = []
-    groups: set[Any] = set()
-    step = limit * 2 if group_by else limit
-    for start in range(0, len(ranked), step):
-        part = [_named(point) for point in ranked[start : start + step]]
-        records = shard.retrieve([point.id for point in part], True, False)
+    for part in growing(ranked, limit):
+        named = [_named(point) for point in part]
+        records = shard.retrieve([point.id for point in named], True, False)
         payloads = {str(record.id): record.payload or {} for record in records}
-        found += shown(part, payloads, groups, group_by)
+        found += shown(named, payloads)
         if len(found) >= limit:
             break
     return found[:limit]
