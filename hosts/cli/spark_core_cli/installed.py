@@ -14,6 +14,8 @@ from spark_core.plugins import Plugins
 from spark_core.settings import Source
 from spark_core.spark import Spark, compose
 
+from .results import results_only
+
 __all__ = ["Installed", "current", "discover", "make_current"]
 
 _KEY = "spark_core_cli.installed"
@@ -66,11 +68,12 @@ def discover(config: str | None) -> Installed:
 
     :raises PluginError: two plugins clash.
     """
-    try:
-        source = Source.read(config)
-        return Installed(Plugins.discover(source.disabled_plugins()), source)
-    except SettingsError as error:
-        return Installed(Plugins.discover(), error)
+    with results_only():  # a plugin may print when it is imported
+        try:
+            source = Source.read(config)
+            return Installed(Plugins.discover(source.disabled_plugins()), source)
+        except SettingsError as error:
+            return Installed(Plugins.discover(), error)
 
 
 def make_current(context: click.Context, installed: Installed) -> None:

@@ -41,22 +41,54 @@ def show(operation: Operation, result: BaseModel, *, as_json: bool) -> None:
     elif operation.render:
         click.echo(clean(operation.render(result)))
     elif operation.streams:
-        fields = result.model_dump(mode="json")
-        click.echo(clean("  ".join(f"{name}: {_text(value)}" for name, value in fields.items())))
+        click.echo(clean(_line(result.model_dump(mode="json"))))
     else:
-        _show_fields(result.model_dump(mode="json"))
+        _show(result.model_dump(mode="json"))
+
+
+def _line(value: Any) -> str:
+    if not isinstance(value, dict):  # of a root model
+        return _text(value)
+    return "  ".join(f"{name}: {_text(inner)}" for name, inner in value.items())
+
+
+def _show(value: Any) -> None:
+    if isinstance(value, dict) and value:
+        _show_fields(value)
+    elif _is_table(value):
+        _show_table(value)
+    elif isinstance(value, list) and value:
+        for item in value:
+            click.echo(clean(_text(item)))
+    else:
+        click.echo(clean(_text(value)))
 
 
 def _show_fields(fields: Mapping[str, Any]) -> None:
-    """Single values line by line, then a table for each list of models."""
-    tables = {name: value for name, value in fields.items() if _is_table(value)}
-    single = {name: value for name, value in fields.items() if name not in tables}
-    for line in _lines(single):
+    """Single values line by line, then a table for each list of models, however deep."""
+    for line in _lines(_without_tables(fields)):
         click.echo(clean(line))
-    for name, rows in tables.items():
-        if len(fields) > 1:
-            click.echo(f"\n{name}:")
+    for name, rows in _tables(fields):
+        if len(fields) > 1 or name not in fields:
+            click.echo(f"\n{_cell(name)}:")
         _show_table(rows)
+
+
+def _without_tables(fields: Mapping[str, Any]) -> dict[str, Any]:
+    left = {}
+    for name, value in fields.items():
+        inner = _without_tables(value) if isinstance(value, dict) else value
+        if not _is_table(value) and (inner or not value):
+            left[name] = inner
+    return left
+
+
+def _tables(fields: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if _is_table(value):
+            yield above + name, value
+        elif isinstance(value, dict):
+            yield from _tables(value, f"{above}{name}.")
 
 
 def _is_table(value: Any) -> bool:
@@ -84,13 +116,14 @@ def _text(value: Any) -> str:
 
 def _show_table(rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    names = [_cell(name) for name in columns]  # they may be data, too
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     if sys.stdout.isatty():
         from .terminal import print_table  # rich, only where somebody looks
 
-        print_table(columns, cells)
+        print_table(names, cells)
     else:
-        for line in (columns, *cells):
+        for line in (names, *cells):
             click.echo("\t".join(line))
 
 

@@ -7,7 +7,7 @@ import getpass
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, redirect_stdout
 
 from pydantic import BaseModel
 
@@ -15,6 +15,7 @@ from spark_core.operations import Operation, Progress
 from spark_core.spark import Spark
 
 from .progress import shown
+from .results import results_only
 
 __all__ = ["Unexpected", "run"]
 
@@ -32,12 +33,19 @@ def run(
 ) -> None:
     """Run *operation* and *show* its events as they come, or its result at the end.
 
+    Nothing else reaches standard output, whatever the operation prints.
+
     :raises KeyboardInterrupt: Ctrl-C or SIGTERM; the operation was cancelled and has ended.
     :raises SparkError: whatever the operation raises.
     """
     results: list[BaseModel] = []
-    take = show if operation.streams else results.append
-    with shown(operation) as progress:
+    with shown(operation) as progress, results_only() as output:
+
+        def show_event(event: BaseModel) -> None:
+            with redirect_stdout(output):
+                show(event)
+
+        take = show_event if operation.streams else results.append
         try:
             asyncio.run(_consume(spark, operation, request, progress, take))
         except asyncio.CancelledError:

@@ -155,6 +155,21 @@ async def wait_plainly(progress: Progress) -> Done:
     return Done()
 
 
+async def chatter() -> Done:
+    """Print, in every way there is."""
+    print("said by python")  # noqa: T201
+    os.write(1, b"said in C\n")
+    await (await asyncio.create_subprocess_exec("echo", "said by a child")).wait()
+    return Done()
+
+
+async def chatter_on() -> AsyncIterator[Line]:
+    """Print between events."""
+    for number in range(2):
+        await chatter()
+        yield Line(number=number, text="event")
+
+
 async def die() -> Done:
     """Be killed."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -215,6 +230,8 @@ OPERATIONS = (
     Operation("wait_plainly", wait_plainly, Effect.READ),
     Operation("fail", fail, Effect.READ),
     Operation("die", die, Effect.WRITE),
+    Operation("chatter", chatter, Effect.READ),
+    Operation("chatter_on", chatter_on, Effect.READ),
 )
 
 

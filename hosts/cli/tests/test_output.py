@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
+import pytest
+from pydantic import BaseModel, RootModel
 from spark_core_cli.progress import INTERVAL, ProgressLines
+
+from spark_core import Effect, Operation
 
 
 def test_json_is_one_document_and_nothing_else(spark):
@@ -32,6 +37,79 @@ def test_a_pipe_gets_plain_fields_and_tabs_with_nothing_cut(spark):
     assert lines[6] == "title\tyear\tnote"
     assert lines[7] == "A [bold]]0;title book in two lines\t1901\t-"
     assert lines[8] == f"{('Long ' * 60).strip()}\t1902\tx"
+
+
+class Book(BaseModel):
+    title: str
+    year: int = 1
+
+
+class Shelves(BaseModel):
+    shelves: dict[str, list[Book]]
+
+
+class House(BaseModel):
+    name: str
+    rooms: dict[str, dict[str, list[Book] | int]]
+
+
+@pytest.fixture
+def shown(spark, library):
+    """What is printed of a result."""
+
+    def run(result, kind=None, *words):
+        async def give():
+            return result
+
+        async def stream():
+            yield result
+
+        kind = kind or type(result)
+        give.__annotations__ = {"return": kind}
+        stream.__annotations__ = {"return": AsyncIterator[kind]}
+        operations = [
+            Operation("give", give, Effect.READ),
+            Operation("stream", stream, Effect.READ),
+        ]
+        offered = library.plugin("results", operations=operations)
+        answer = spark(*(words or ("give",)), plugins=[offered])
+        assert answer.exit_code == 0, answer.stderr
+        return answer.stdout
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text", "line"),
+    [
+        (
+            list[Book],
+            [Book(title="One")],
+            "title\tyear\nOne\t1\n",
+            '[{"title": "One", "year": 1}]\n',
+        ),
+        (list[str], ["a\x07", "b"], "a\nb\n", "a, b\n"),
+        (list[Book], [], "none\n", "none\n"),
+        (dict[str, int], {"a": 1, "b": 2}, "a: 1\nb: 2\n", "a: 1  b: 2\n"),
+        (int, 3, "3\n", "3\n"),
+    ],
+)
+def test_a_result_need_not_have_fields(shown, kind, value, text, line):
+    result = RootModel[kind](value)
+    assert shown(result) == text
+    assert shown(result, None, "stream") == line
+    assert json.loads(shown(result, None, "give", "--json")) == result.model_dump(mode="json")
+
+
+def test_lists_of_models_are_tables_however_deep_they_lie(shown):
+    shelves = {"a\x1b]0;b": [Book(title="One")], "c": [Book(title="Two"), Book(title="Three")]}
+    assert shown(Shelves(shelves=shelves)) == (
+        "\nshelves.a]0;b:\ntitle\tyear\nOne\t1\n\nshelves.c:\ntitle\tyear\nTwo\t1\nThree\t1\n"
+    )
+    house = House(name="h", rooms={"n": {"floor": 2, "books": [Book(title="One")]}, "e": {}})
+    assert shown(house) == (
+        "name: h\nrooms:\n  n:\n    floor: 2\n  e: {}\n\nrooms.n.books:\ntitle\tyear\nOne\t1\n"
+    )
 
 
 def test_progress_is_not_shown_for_short_work_in_a_pipe(spark):

@@ -126,7 +126,9 @@ def test_an_interrupted_operation_is_cancelled_and_awaited(tmp_path, kill, opera
         stderr=subprocess.PIPE,
         preexec_fn=interruptible,
     ) as process:
-        assert "ready" in process.stdout.readline()
+        # What is no event is printed beside the results.
+        output = process.stdout if operation == "wait" else process.stderr
+        assert "ready" in output.readline()
         process.send_signal(kill)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -215,3 +217,40 @@ def test_what_was_killed_while_it_wrote_has_left_a_trace(tmp_path):
     assert run(LIBRARY, "die", cwd=tmp_path).returncode == -signal.SIGKILL
     [entry] = json.loads(run(LIBRARY, "audit", "list", "--json", cwd=tmp_path).stdout)["entries"]
     assert (entry["action"], entry["outcome"]) == ("die", "started")
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (("chatter", "--json"), '{\n  "done": true\n}\n'),
+        (("chatter",), "done: true\n"),
+        (("chatter-on", "--json"), '{"number":0,"text":"event"}\n{"number":1,"text":"event"}\n'),
+    ],
+)
+def test_only_the_result_reaches_standard_output(tmp_path, words, printed):
+    result = run(LIBRARY, *words, cwd=tmp_path)
+    assert result.stdout == printed
+    times = 2 if "chatter-on" in words else 1
+    said = ["said by python", "said in C", "said by a child"] * times
+    assert sorted(result.stderr.splitlines()) == sorted(said)
+
+
+@pytest.mark.parametrize(
+    ("closed", "printed"), [(">&-", ""), ("2>&-", "* One\n"), (">&- 2>&-", "")]
+)
+def test_closed_streams_are_no_error(tmp_path, closed, printed):
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", *LIBRARY, "shelf", "titles"]
+    result = run(words, cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout == printed
+
+
+def test_what_a_plugin_prints_at_its_import_is_no_result(tmp_path):
+    (tmp_path / "loud-1.dist-info").mkdir()
+    (tmp_path / "loud-1.dist-info" / "METADATA").write_text("Name: loud\nVersion: 1\n")
+    (tmp_path / "loud-1.dist-info" / "entry_points.txt").write_text("[spark_core]\nloud = loud\n")
+    (tmp_path / "loud.py").write_text("print('here I am')\n")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    result = run(REAL, "plugins", "--json", cwd=tmp_path, env=environ)
+    assert "loud" in [plugin["name"] for plugin in json.loads(result.stdout)["plugins"]]
+    assert "here I am" in result.stderr
