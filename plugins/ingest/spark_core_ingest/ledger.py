@@ -51,6 +51,13 @@ class Ledger:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    async def is_empty(self) -> bool:
+        """Whether nothing was ever indexed, or begun to be."""
+        import sqlalchemy as sa
+
+        query = sa.select(sa.exists(_table().select()))
+        return not await self._state.read(lambda c: c.execute(query).scalar())
+
     async def last_row(self, generation: str) -> int:
         """The newest row of *generation*; what is written later has higher ones."""
         import sqlalchemy as sa

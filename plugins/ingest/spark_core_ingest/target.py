@@ -89,7 +89,14 @@ class Target:
         encoded = json.dumps([self.settings.chunk_characters, kinds], sort_keys=True)
         return hashlib.blake2b(encoded.encode(), digest_size=16).digest()
 
-    async def make(self, progress: Progress) -> str:
+    async def made(self, progress: Progress) -> str:
+        """The generation of the build to go on with, which is there from now on.
+
+        :raises Conflict: see :meth:`begun`.
+        """
+        return await self.begun() or await self._make(progress)
+
+    async def _make(self, progress: Progress) -> str:
         """Make the collection, in place of one that is of no use; its generation.
 
         This reads the whole source, for the mean length of its texts.

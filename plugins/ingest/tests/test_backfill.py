@@ -302,6 +302,49 @@ async def test_an_index_that_lost_points_is_noticed(desk):
     assert contents(await desk.points()) == await undisturbed(desk)
 
 
+async def test_the_mean_length_of_many_texts_is_that_of_a_part(desk, monkeypatch):
+    """Behind the first ones of each kind some stand for all, wherever the long ones are."""
+    monkeypatch.setattr("spark_core_ingest.indexing.MEASURED", 500)
+    long = [Row(f"{n:05}", "word " * (20 + n % 5)) for n in range(1000, 3500)]
+    desk.rows["mail"] = [Row(f"{n:05}", "word " * (1 + n % 3)) for n in range(3000)]
+    desk.rows["note"] = [Row(f"{n:05}", "word") for n in range(1000)] + long
+    measured = 0
+    lengths = desk.store.lengths
+
+    def counted(texts):
+        nonlocal measured
+        measured += len(texts)
+        return lengths(texts)
+
+    desk.store.lengths = counted
+    await desk.backfill()
+    assert measured < 2000
+    texts = [point.text for point in await desk.points()]
+    mean = sum(lengths(texts)) / len(texts)
+    assert (await desk.status()).average_length == pytest.approx(mean, rel=0.02)
+
+
+async def test_a_first_run_asks_the_embedder_before_the_store(desk):
+    """Where nothing was ever indexed there is nothing to compare: the store may still start."""
+    called = hold(desk.embedder)
+    collection = desk.store.collection
+
+    def starting(name):
+        found = collection(name)
+        describe = found.describe
+
+        async def late():
+            await called.wait()
+            desk.embedder.gate.set()
+            return await describe()
+
+        found.describe = late
+        return found
+
+    desk.store.collection = starting
+    assert (await asyncio.wait_for(desk.backfill(), 20)).points == 5
+
+
 async def test_a_new_collection_is_made_while_the_first_texts_are_embedded(desk):
     """The embedder need not wait for the store, nor for the texts to be measured."""
     called = hold(desk.embedder)
