@@ -82,6 +82,26 @@ class Spark:
     @overload
     async def call(
         self,
+        operation: Callable[Concatenate[Q, ...], AsyncIterator[R]],
+        request: Q | Mapping[str, Any] | None = None,
+        *,
+        caller: str = ...,
+        progress: Progress | None = None,
+    ) -> R | None: ...
+
+    @overload
+    async def call(
+        self,
+        operation: Callable[..., Awaitable[R]],
+        request: None = None,
+        *,
+        caller: str = ...,
+        progress: Progress | None = None,
+    ) -> R: ...
+
+    @overload
+    async def call(
+        self,
         operation: str | Operation,
         request: BaseModel | Mapping[str, Any] | None = None,
         *,
@@ -91,7 +111,7 @@ class Spark:
 
     async def call(
         self,
-        operation: Any,
+        operation: str | Operation | Callable[..., Any],
         request: BaseModel | Mapping[str, Any] | None = None,
         *,
         caller: str = "python",
@@ -99,9 +119,12 @@ class Spark:
     ) -> Any:
         """Run an operation and return its result; of a stream, the last event.
 
-        *operation* is its name, or the plugin's own function, which types the result::
+        *operation* is its name, or the plugin's own function, which types the result; by its
+        name the result is ``Any``. A stream without events has None::
 
-            hits = await spark.call("search", {"query": "who knows about bearings?"})
+            answer = await spark.call("search", {"query": "who knows about bearings?"})
+
+        See :func:`check_request` for what a mapping may hold.
 
         What writes or operates is audited under *caller*'s name.
 
@@ -114,9 +137,29 @@ class Spark:
             result = event
         return result
 
+    @overload
+    def stream(
+        self,
+        operation: Callable[..., AsyncIterator[R] | Awaitable[R]],
+        request: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        caller: str = ...,
+        progress: Progress | None = None,
+    ) -> AsyncGenerator[R, None]: ...
+
+    @overload
+    def stream(
+        self,
+        operation: str | Operation,
+        request: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        caller: str = ...,
+        progress: Progress | None = None,
+    ) -> AsyncGenerator[BaseModel, None]: ...
+
     async def stream(
         self,
-        operation: Any,
+        operation: str | Operation | Callable[..., Any],
         request: BaseModel | Mapping[str, Any] | None = None,
         *,
         caller: str = "python",
@@ -160,7 +203,7 @@ class Spark:
         finally:
             await audit.record(caller, operation.name, outcome=outcome, start=start)
 
-    def _find(self, operation: Any) -> Operation:
+    def _find(self, operation: str | Operation | Callable[..., Any]) -> Operation:
         if isinstance(operation, Operation):
             return operation
         if callable(operation):

@@ -378,6 +378,16 @@ def test_ctrl_c_is_not_contained(site: Path) -> None:
         Plugins.discover()
 
 
+def test_ctrl_c_in_a_hook_is_not_contained() -> None:
+    """Nor there."""
+    with pytest.raises(KeyboardInterrupt):
+        broken(_is_interrupted)
+
+
+def _is_interrupted() -> list[Operation]:
+    raise KeyboardInterrupt
+
+
 def test_a_disabled_plugin_is_not_even_imported(site: Path) -> None:
     """It is listed as off and offers nothing."""
     distribution(site, "bad", "raise SystemExit('imported')")

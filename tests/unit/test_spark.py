@@ -9,7 +9,7 @@ from datetime import date
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, cast
+from typing import Any, Self, assert_type, cast
 from uuid import UUID
 
 import pytest
@@ -85,6 +85,14 @@ async def typed(request: Empty) -> Greeted:
     return Greeted(text="typed")
 
 
+async def bare(caller: Caller) -> Greeted:
+    return Greeted(text=caller.name)
+
+
+async def counted(request: Empty) -> AsyncIterator[Step]:
+    yield Step(number=1)
+
+
 async def wait() -> Greeted:
     started.set()
     await asyncio.Event().wait()
@@ -100,6 +108,8 @@ OPERATIONS = (
     Operation("greet.steps", steps, Effect.OPERATE),
     Operation("greet.wait", wait, Effect.WRITE),
     Operation("greet.typed", typed, Effect.READ),
+    Operation("greet.bare", bare, Effect.READ),
+    Operation("greet.counted", counted, Effect.READ),
 )
 GREETER = plugin("greeter", spark_register_operations=lambda: OPERATIONS)
 
@@ -130,9 +140,12 @@ async def test_an_operation_is_called_by_name_function_or_itself(spark: Spark) -
 
 
 async def test_a_function_types_its_result(spark: Spark) -> None:
-    """The plugin's own function, with the model it takes."""
-    result = await spark.call(typed, Empty())
-    assert result.text == "typed"
+    """The plugin's own function, whatever it takes and whether it streams; mypy reads this."""
+    assert_type(await spark.call(typed, Empty()), Greeted)
+    assert_type(await spark.call(bare), Greeted)
+    assert_type(await spark.call(counted, Empty()), Step | None)
+    assert_type([event async for event in spark.stream(counted)], list[Step])
+    assert_type([event async for event in spark.stream(typed)], list[Greeted])
 
 
 async def test_what_does_not_exist_is_not_found(spark: Spark) -> None:
