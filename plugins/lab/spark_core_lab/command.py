@@ -6,7 +6,8 @@ import asyncio
 import errno
 import json
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import click
@@ -84,26 +85,24 @@ def command(
         raise click.UsageError(f"--fault is for {', '.join(sorted(missing))}, which does not run")
     knobs = {"tokens": tokens, "token_seconds": token_seconds, "work_seconds": work_seconds}
     by_name = {name: ports[f"{name}_port"] for name in BACKENDS}
-    asyncio.run(_run(only, by_name, models, knobs, faults, as_json))
+    show = _in_json if as_json else _in_words
+    asyncio.run(_run(run(only, by_name, models, knobs), faults, show))
 
 
 async def _run(
-    only: Sequence[str],
-    ports: Mapping[str, int],
-    models: Sequence[str],
-    knobs: Mapping[str, Any],
+    running: AbstractAsyncContextManager[Lab],
     faults: Sequence[tuple[str, Fault]],
-    as_json: bool,
+    show: Callable[[Lab], str],
 ) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     try:
-        async with run(only, ports, models, knobs) as lab:
+        async with running as lab:
             for name, fault in faults:
                 lab.all[name].faults.add(fault)
-            click.echo(_in_json(lab) if as_json else _in_words(lab))
+            click.echo(show(lab))
             await stopped.wait()
     except OSError as error:
         raise click.ClickException(_why_not(error)) from error
@@ -111,8 +110,8 @@ async def _run(
 
 def _why_not(error: OSError) -> str:
     reason = (error.strerror or type(error).__name__).partition(" (")[0]
-    hint = "; --NAME-port takes another, 0 a free one" if error.errno == errno.EADDRINUSE else ""
-    return f"cannot listen: {reason}{hint}"
+    hint = "; options such as --vllm-port take another" if error.errno == errno.EADDRINUSE else ""
+    return f"cannot listen at {error.filename}: {reason}{hint}"
 
 
 def _in_json(lab: Lab) -> str:

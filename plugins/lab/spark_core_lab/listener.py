@@ -16,9 +16,9 @@ BACKLOG: Final = 2048
 class Listener:
     """Listens at *port* of *host* (0: a free one) from :meth:`open` to :meth:`close`.
 
-    That may be done again and again. In between the port is kept from others, but whoever
-    connects is refused. ``asyncio.Server`` can only be started by waiting, so this accepts
-    connections itself.
+    That may be done again and again. In between whoever connects is refused, and the port is
+    given to nobody who takes just any free one. ``asyncio.Server`` can only be started by
+    waiting, so this accepts connections itself.
     """
 
     def __init__(self, host: str, port: int, protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -81,7 +81,7 @@ def _bind(host: str, port: int) -> socket.socket:
     bound.setblocking(False)
     try:
         bound.bind((host, port))
-    except BaseException:
+    except OSError as error:
         bound.close()
-        raise
+        raise OSError(error.errno, error.strerror, f"{host} port {port}") from error
     return bound

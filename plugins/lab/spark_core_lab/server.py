@@ -226,7 +226,8 @@ class StandIn:
         try:
             answer = self._turn(request.method, request.path, await request.read())
         except ValidationError as error:
-            answer = in_json({"error": error.errors(include_url=False, include_context=False)}, 422)
+            told = error.errors(include_url=False, include_context=False, include_input=False)
+            answer = in_json({"error": told}, 422)
         finally:
             self._asking = None
         headers = {**self._headers, "content-type": answer.type}
@@ -235,7 +236,10 @@ class StandIn:
     def _turn(self, method: str, path: str, body: bytes) -> Answer:
         match method, path.removeprefix("/__lab__/"):
             case "POST", "faults":
-                self.faults.add(Fault.model_validate_json(body))
+                fault = Fault.model_validate_json(body)
+                if fault.fault == "refuse" and fault.seconds is None:
+                    return in_json({"error": "refuse needs seconds: nobody could end it"}, 422)
+                self.faults.add(fault)
             case "DELETE", "faults":
                 self.faults.clear()
             case "POST", "knobs":
