@@ -48,10 +48,13 @@ async def read_fields(
 def list_fields(model: type[BaseModel]) -> frozenset[str]:
     """The names of the fields of *model* that take several values."""
     fields = {n: i for n, i in model.model_fields.items() if _is_list(i.annotation)}
-    return frozenset([*fields, *(info.alias for info in fields.values() if info.alias)])
+    aliases = (info.validation_alias for info in fields.values())
+    return frozenset([*fields, *(alias for alias in aliases if isinstance(alias, str))])
 
 
 def _is_list(annotation: Any) -> bool:
+    if hasattr(annotation, "__value__"):  # type X = ...
+        return _is_list(annotation.__value__)
     origin = typing.get_origin(annotation) or annotation
     if origin in (typing.Union, types.UnionType):
         return any(_is_list(choice) for choice in typing.get_args(annotation))

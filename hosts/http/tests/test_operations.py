@@ -9,6 +9,7 @@ import pytest
 from falcon.testing import TestClient
 from pydantic import BaseModel, ConfigDict, Field
 from spark_core_http import create_app
+from typing_extensions import TypeAliasType  # of Python itself from 3.12 on
 
 from spark_core import Caller, Effect, Operation, Relay
 from spark_core.contracts.embedding import Embedder
@@ -16,6 +17,9 @@ from spark_core.errors import PluginError
 from spark_core.operations import Empty
 
 pytestmark = pytest.mark.anyio
+
+
+Kinds = TypeAliasType("Kinds", list[str])
 
 
 class Question(BaseModel):
@@ -49,6 +53,17 @@ class Odd(BaseModel):
 
 async def odd(request: Odd) -> Answer:
     """Take fields with odd names."""
+    return Answer(fields=request.model_dump(by_alias=True))
+
+
+class Sorts(BaseModel):
+    tags: list[str] = Field(default=[], validation_alias="tag", serialization_alias="tag")
+    labels: list[str] = Field(default=[], alias="label")
+    kinds: Kinds = []
+
+
+async def sort(request: Sorts) -> Answer:
+    """Take lists under other names than their fields'."""
     return Answer(fields=request.model_dump(by_alias=True))
 
 
@@ -136,6 +151,13 @@ async def test_a_field_in_the_path_has_any_name(open_client, name: str) -> None:
     async with open_client(operation) as client:
         answer = await client.simulate_post("/api/odd/x")
     assert (answer.status_code, answer.json["fields"][name]) == (200, "x")
+
+
+@pytest.mark.parametrize("name", ["tag", "label", "kinds"])
+async def test_a_list_by_another_name_is_a_list(open_client, name: str) -> None:
+    async with open_client(Operation("sort", sort, Effect.READ, method="GET")) as client:
+        answer = await client.simulate_get(f"/api/sort?{name}=x&{name}=y")
+    assert answer.json["fields"][name] == ["x", "y"]
 
 
 async def test_no_body_is_an_empty_request(open_client) -> None:
