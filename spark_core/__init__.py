@@ -27,9 +27,10 @@ if TYPE_CHECKING:
         StateSchema,
     )
     from .hookspecs import hookimpl
+    from .opening import open
     from .operations import Effect, Operation, Progress
     from .settings import ConfigPath, DataDirectory, Env, Section
-    from .spark import Caller, Spark, open
+    from .spark import Caller, Spark
 
 
 __all__ = [
@@ -70,9 +71,10 @@ _MODULES = {
         "StateSchema",
     ),
     "hookspecs": ("hookimpl",),
+    "opening": ("open",),
     "operations": ("Effect", "Operation", "Progress"),
     "settings": ("ConfigPath", "DataDirectory", "Env", "Section"),
-    "spark": ("Caller", "Spark", "open"),
+    "spark": ("Caller", "Spark"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

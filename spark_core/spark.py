@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -28,7 +27,7 @@ from .resolution import Resolver
 from .settings import CoreSettings, DataDirectory, Settings, Source, nearest
 from .state import AuditLog
 
-__all__ = ["Caller", "Spark", "check_request", "compose", "open"]
+__all__ = ["Caller", "Spark", "check_request", "compose"]
 
 Q = TypeVar("Q", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -51,7 +50,7 @@ class _Silent:
 
 
 class Spark:
-    """What is installed and configured, ready to be called. Make it with :func:`open`."""
+    """What is installed and configured, ready to be called: what :func:`spark_core.open` gives."""
 
     def __init__(self, plugins: Plugins, settings: Settings, resolver: Resolver) -> None:
         self.plugins = plugins
@@ -343,33 +342,8 @@ def _path(given: Any, error: ErrorDetails) -> Iterator[str]:
         yield str(last)
 
 
-@asynccontextmanager
-async def open(
-    config: str | os.PathLike[str] | None = None,
-    *,
-    environ: Mapping[str, str] | None = None,
-    clock: Clock | None = None,
-    plugins: Plugins | None = None,
-) -> AsyncIterator[Spark]:
-    """Open everything that is installed, as ``spark.toml`` says, and close it at the end.
-
-    *config* names the settings file (default: ``SPARK_CONFIG``, else ``spark.toml`` in the
-    working directory, else none); *environ* is read instead of the process's environment.
-    Opening is quick: backends are opened when they are first needed.
-
-    :raises SettingsError: a setting is wrong.
-    :raises PluginError: plugins clash, or one is broken and ``[core] plugin_errors`` is
-        ``"refuse"``.
-    """
-    spark = compose(Source.read(config, environ), clock=clock, plugins=plugins)
-    try:
-        yield spark
-    finally:
-        await spark.resolver.aclose()
-
-
 def compose(source: Source, *, clock: Clock | None = None, plugins: Plugins | None = None) -> Spark:
-    """What :func:`open` opens, for hosts: nothing is opened yet, no loop is needed."""
+    """What :func:`.opening.open` opens, for hosts: nothing is opened yet, no loop is needed."""
     disabled = source.disabled_plugins()
     plugins = plugins or Plugins.discover(disabled)
     settings = Settings.check(source, plugins.settings_sections())

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from .. import builtin, spark
+from .. import builtin, opening
 from ..hookspecs import hookimpl
 from ..plugins import Plugin, Plugins
+from ..spark import Spark
 from .clock import ManualClock
 
 __all__ = ["SparkOpener", "installed", "plugin"]
@@ -44,11 +45,11 @@ class SparkOpener:
     @asynccontextmanager
     async def __call__(
         self, *plugins: Plugin, toml: str = "", environ: Mapping[str, str] | None = None
-    ) -> AsyncIterator[spark.Spark]:
+    ) -> AsyncIterator[Spark]:
         """Open it with *toml* as its ``spark.toml`` and *environ* as its whole environment."""
         config = self.home / "spark.toml"
         config.write_text(toml, "utf-8")
-        async with spark.open(
+        async with opening.open(
             config, environ=environ or {}, clock=self.clock, plugins=installed(*plugins)
         ) as opened:
             yield opened

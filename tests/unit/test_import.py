@@ -57,6 +57,12 @@ def test_importing_spark_core_is_light() -> None:
     assert not imported("import spark_core") & (HEAVY | {"pydantic", "pluggy"})
 
 
+def test_importing_what_opens_it_is_light_too() -> None:
+    """A program pays for the rest when it opens spark_core, not when it starts."""
+    loaded = imported("from spark_core import open")
+    assert not loaded & (HEAVY | {"pydantic", "pluggy", "asyncio", "importlib.metadata"})
+
+
 def test_finding_plugins_is_light() -> None:
     """Every installed plugin's hooks are called without loading a heavy library."""
     code = "from spark_core.plugins import Plugins; [str(p) for p in Plugins.discover()]"
