@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from spark_core import ConfigPath, Env, Section
 from spark_core.contracts.vectors import CollectionName
+
+from .names import unquoted
 
 __all__ = ["IngestSettings", "KindSettings", "MatchSettings"]
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _unquoted(names: list[str]) -> list[str]:
+    """Hits and filters show a column's name, not the quotes that SQL writes around it."""
+    return [unquoted(name) for name in names]
 
 
 #: A kind's name, as hits and filters show it.
@@ -47,7 +54,7 @@ class KindSettings(Section):
     text: Columns = Field(min_length=1, description="The columns to search in, in reading order.")
     title: str | None = Field(default=None, description="The column that is a hit's title.")
     updated: str | None = Field(default=None, description="The column with the last change.")
-    metadata: Columns = Field(
+    metadata: Annotated[Columns, AfterValidator(_unquoted)] = Field(
         default=[],
         description="Columns returned with hits and usable in filters, cut at 1000 characters.",
     )
@@ -58,8 +65,11 @@ class KindSettings(Section):
         if (self.table is None) == (self.query is None):
             raise ValueError("needs either a table or a query")
         for name in self.metadata:
-            if "." in name or '"' in name:
-                raise ValueError(f"metadata {name!r}: rename it in a query, without dots")
+            if not name or not name.isprintable() or set('."\\') & set(name):
+                raise ValueError(
+                    f"metadata {name!r}: no filter can name it; rename it in a query, "
+                    "without dots, quotes, backslashes and invisible characters"
+                )
         return self
 
     @property

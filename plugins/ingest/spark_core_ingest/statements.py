@@ -9,6 +9,7 @@ from typing import Any
 from spark_core.errors import SourceError
 from spark_core.settings import nearest
 
+from .names import folded, quoted, unquoted, without_schema
 from .settings import KindSettings
 
 __all__ = ["Statements"]
@@ -24,16 +25,17 @@ class Statements:
     """
 
     def __init__(self, connection: sqlite3.Connection, name: str, kind: KindSettings) -> None:
-        self._from = (
-            _quoted(kind.table) if kind.table is not None else _view(connection, name, kind)
-        )
+        table = None if kind.table is None else _table(connection, name, kind.table)
+        self._from = quoted(table) if table else _view(connection, name, kind)
         known = _columns(connection, name, kind, self._from)
-        named = [_real_name(name, kind, column, known) for column in kind.columns]
+        hidden = _row_ids(connection, table, known)
+        named = [_real_name(name, kind, column, known, hidden) for column in kind.columns]
         for column in kind.match_columns:  # read later, and refused now
-            _real_name(name, kind, column, known)
-        self._columns = ", ".join(f"r.{_quoted(column)}" for column in named)
-        self._id = f"r.{_quoted(named[0])}"
-        types = self._id_types(connection) if _is_primary_key(connection, kind, named[0]) else set()
+            _real_name(name, kind, column, known, hidden)
+        self._columns = ", ".join(f"r.{quoted(column)}" for column in named)
+        self._id = f"r.{quoted(named[0])}"
+        is_key = named[0] in hidden or _is_primary_key(connection, table, named[0])
+        types = self._id_types(connection) if is_key else set()
         #: Whether batches can be read one by one, each from where the last one ended: ids of
         #: different types may look the same as text, and must then be read one after the other.
         self.pages = len(types) == 1
@@ -78,21 +80,12 @@ class Statements:
         )
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _folded(name: str) -> bytes:
-    """*name* as SQLite compares names: the case of ASCII letters alone makes no difference."""
-    return name.encode().lower()
-
-
 def _view(connection: sqlite3.Connection, name: str, kind: KindSettings) -> str:
     """The kind's query as a view that only *connection* sees.
 
     SQLite itself then says whether it is one SELECT, whatever semicolons and comments it has.
     """
-    view = f"temp.{_quoted(f'spark_core {name}')}"
+    view = f"temp.{quoted(f'spark_core {name}')}"
     try:
         connection.execute(f"CREATE TEMP VIEW {view.removeprefix('temp.')} AS {kind.query}")
     except sqlite3.Error as error:
@@ -102,16 +95,44 @@ def _view(connection: sqlite3.Connection, name: str, kind: KindSettings) -> str:
     return view
 
 
+def _table(connection: sqlite3.Connection, name: str, written: str) -> str:
+    """The table or view that a mapping writes as *written*: as it is called, or as SQL has it."""
+    query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+    tables = [table for (table,) in connection.execute(query)]
+    if found := _match(written, tables) or _match(without_schema(written), tables):
+        return found
+    raise SourceError(f"kind {name}: there is no table {written!r}{nearest(written, tables)}")
+
+
+def _match(written: str, names: Sequence[str]) -> str | None:
+    """The one of *names* that SQLite takes *written* for."""
+    if written in names:
+        return written
+    return next((name for name in names if folded(name) == folded(written)), None)
+
+
+def _row_ids(connection: sqlite3.Connection, table: str | None, known: Sequence[str]) -> list[str]:
+    """The names of the number that SQLite itself gives each row of *table*, where it does.
+
+    A column of such a name hides it; views and tables WITHOUT ROWID have none.
+    """
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if table is None or not connection.execute(query, (table,)).fetchone():
+        return []
+    free = [name for name in ("rowid", "_rowid_", "oid") if _match(name, known) is None]
+    try:
+        for name in free:
+            connection.execute(f"SELECT r.{name} FROM {quoted(table)} AS r LIMIT 0")
+    except sqlite3.OperationalError as error:
+        _raise_if_busy(error)
+        return []
+    return free
+
+
 def _columns(
     connection: sqlite3.Connection, name: str, kind: KindSettings, source: str
 ) -> list[str]:
     """The names of the columns of *source*."""
-    if kind.table is not None:
-        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
-        tables = [table for (table,) in connection.execute(query)]
-        if _folded(kind.table) not in map(_folded, tables):
-            close = nearest(kind.table, tables)
-            raise SourceError(f"kind {name}: there is no table {kind.table!r}{close}")
     try:
         cursor = connection.execute(f"SELECT * FROM {source} LIMIT 0")
     except sqlite3.OperationalError as error:
@@ -127,17 +148,17 @@ def _raise_if_busy(error: sqlite3.Error) -> None:
         raise error
 
 
-def _real_name(name: str, kind: KindSettings, column: str, known: Sequence[str]) -> str:
-    if column in known:
-        return column
-    for other in known:
-        if _folded(other) == _folded(column):
-            return other
+def _real_name(
+    name: str, kind: KindSettings, column: str, known: Sequence[str], hidden: Sequence[str]
+) -> str:
+    for names in (known, hidden):
+        if found := _match(column, names) or _match(unquoted(column), names):
+            return found
     where = f"table {kind.table!r}" if kind.table else "its query"
     close = nearest(column, known)
     raise SourceError(f"kind {name}: {where} has no column {column!r}{close}")
 
 
-def _is_primary_key(connection: sqlite3.Connection, kind: KindSettings, column: str) -> bool:
+def _is_primary_key(connection: sqlite3.Connection, table: str | None, column: str) -> bool:
     query = "SELECT name FROM pragma_table_xinfo(?) WHERE pk"
-    return bool(kind.table) and connection.execute(query, (kind.table,)).fetchall() == [(column,)]
+    return bool(table) and connection.execute(query, (table,)).fetchall() == [(column,)]

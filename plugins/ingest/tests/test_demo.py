@@ -7,13 +7,15 @@ import json
 import sqlite3
 import tomllib
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from spark_core_ingest.demo import crm
 from spark_core_ingest.demo.command import command
 from spark_core_ingest.demo.crm import MAPPING, write_crm
-from spark_core_ingest.demo.environment import installed
+from spark_core_ingest.demo.environment import Note, installed
 from spark_core_ingest.settings import IngestSettings
 from spark_core_ingest.sqlite import SqliteSource
 
@@ -114,6 +116,65 @@ def test_the_same_environment_gives_the_same_rows(environment, tmp_path):
         before = rows(database, f"SELECT * FROM {table}")
         write_crm(database, installed())
         assert rows(database, f"SELECT * FROM {table}") == before
+
+
+def test_another_environment_keeps_the_ids_of_what_it_shares(environment, tmp_path):
+    """A package that comes or goes changes no row of the others: they are not embedded again."""
+    database = tmp_path / "crm.db"
+    tables = ("projects", "people", "roles", "notes")
+    everything = installed()
+    for gone in everything:
+        write_crm(database, everything)
+        before = {table: set(rows(database, f"SELECT * FROM {table}")) for table in tables}
+        write_crm(database, [project for project in everything if project is not gone])
+        for table in tables:
+            assert set(rows(database, f"SELECT * FROM {table}")) <= before[table]
+
+
+def test_notes_under_one_heading_are_kept_apart(environment, tmp_path):
+    """Each has an id of its own."""
+    notes = (Note("Usage", "x" * 50), Note("Usage", "y" * 50), Note("About", "z" * 50))
+    (project, *_) = installed()
+    write_crm(tmp_path / "crm.db", [replace(project, notes=notes)])
+    found = rows(tmp_path / "crm.db", "SELECT heading, body FROM notes")
+    assert set(found) == {(note.heading, note.body) for note in notes}
+
+
+def test_two_demonstrations_at_once_do_not_disturb_each_other(environment, tmp_path, monkeypatch):
+    """While one is writing another writes everything: each database is whole, nothing is left."""
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    projects = installed()
+    alone = write_crm(tmp_path / "alone.db", projects)
+    write = crm._write_project
+    others = iter([lambda: write_crm(folder / "crm.db", projects)])
+
+    def disturbed(connection, project):
+        write(connection, project)
+        for other in others:
+            assert other() == alone
+
+    monkeypatch.setattr(crm, "_write_project", disturbed)
+    assert write_crm(folder / "crm.db", projects) == alone
+    assert len(rows(folder / "crm.db", "SELECT * FROM projects")) == alone["projects"]
+    assert [file.name for file in folder.iterdir()] == ["crm.db"]
+
+
+def test_a_demonstration_that_fails_leaves_nothing(environment, tmp_path, monkeypatch):
+    """Nor does it harm the database of the one before."""
+    database = tmp_path / "demo" / "crm.db"
+    database.parent.mkdir()
+    write_crm(database, installed())
+    before = database.read_bytes()
+
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(crm, "_write_project", fail)
+    with pytest.raises(OSError, match="full"):
+        write_crm(database, installed())
+    assert [file.name for file in database.parent.iterdir()] == ["crm.db"]
+    assert database.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"name,email\n" * 50, "sqlite"])

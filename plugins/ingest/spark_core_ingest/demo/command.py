@@ -20,7 +20,7 @@ from spark_core.plugins import Plugins
 from spark_core.settings import CORE_SECTIONS, variables
 
 from ..search import SearchHit, SearchRequest, search
-from .crm import MAPPING, write_crm
+from .crm import write_crm, write_mapping
 from .environment import Project, installed
 
 __all__ = ["command"]
@@ -60,8 +60,7 @@ def _prepare(directory: Path, projects: list[Project], quiet: bool) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         counts = write_crm(directory / "crm.db", projects)
         config = directory / "spark.toml"
-        if not config.exists():
-            config.write_text(MAPPING, "utf-8")
+        write_mapping(config)
     except OSError as error:
         raise SettingsError(f"{directory} cannot be written: {error.strerror}") from error
     if not quiet:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from spark_core.errors import SettingsError
 
-from .environment import Person, Project
+from .environment import Project
 
-__all__ = ["MAPPING", "write_crm"]
+__all__ = ["MAPPING", "write_crm", "write_mapping"]
 
 #: Marks the database as the demonstration's: no other is ever written over.
 APPLICATION_ID = 0x5370726B
@@ -83,7 +88,7 @@ metadata = ["project"]
 def write_crm(database: Path, projects: Sequence[Project]) -> dict[str, int]:
     """Write *projects* to a new database in place of *database*; the rows of each table.
 
-    The same environment gives the same rows, so that nothing needs to be indexed twice.
+    A row keeps its id while others come and go, so that nothing needs to be indexed twice.
 
     :raises SettingsError: *database* is somebody else's.
     """
@@ -92,16 +97,38 @@ def write_crm(database: Path, projects: Sequence[Project]) -> dict[str, int]:
             f"{database} is not the demonstration's, and is left alone",
             hint="choose another --directory",
         )
-    temporary = database.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    with closing(sqlite3.connect(temporary)) as connection, connection:
+    with _replacing(database) as temporary:
+        return _write(temporary, projects)
+
+
+def write_mapping(file: Path) -> None:
+    """Write the settings file, unless it is there: it is its user's from then on."""
+    if not file.exists():
+        with _replacing(file) as temporary:
+            temporary.write_text(MAPPING, "utf-8")
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[Path]:
+    """A new file that becomes *file* in one step: demonstrations may run side by side."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.", suffix=".new")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(database: Path, projects: Sequence[Project]) -> dict[str, int]:
+    """Fill the empty file *database*; the rows of each table."""
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.executescript(SCHEMA)
         for project in projects:
             _write_project(connection, project)
         tables = ("projects", "people", "notes")
-        counts = {t: connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in tables}
-    temporary.replace(database)
-    return counts
+        return {t: connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in tables}
 
 
 def _is_ours(database: Path) -> bool:
@@ -114,7 +141,9 @@ def _is_ours(database: Path) -> bool:
 
 
 def _write_project(connection: sqlite3.Connection, project: Project) -> None:
+    project_id = _id(project.name.lower())
     row = (
+        project_id,
         project.name,
         project.version,
         project.summary,
@@ -122,20 +151,27 @@ def _write_project(connection: sqlite3.Connection, project: Project) -> None:
         project.keywords,
         project.topics,
     )
-    columns = "name, version, summary, license, keywords, topics"
-    cursor = connection.execute(f"INSERT INTO projects ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
-    project_id = cursor.lastrowid
+    connection.execute("INSERT INTO projects VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     for person in project.people:
-        values = (_person_id(connection, person), project_id, person.role)
-        connection.execute("INSERT INTO roles VALUES (?, ?, ?)", values)
-    notes = [(project_id, note.heading, note.body) for note in project.notes]
-    connection.executemany("INSERT INTO notes (project_id, heading, body) VALUES (?, ?, ?)", notes)
+        person_id = _id(person.name, person.email)  # another spelling is another row
+        values = (person_id, person.name, person.email)
+        connection.execute("INSERT OR IGNORE INTO people VALUES (?, ?, ?)", values)
+        connection.execute(
+            "INSERT INTO roles VALUES (?, ?, ?)", (person_id, project_id, person.role)
+        )
+    connection.executemany("INSERT INTO notes VALUES (?, ?, ?, ?)", _notes(project, project_id))
 
 
-def _person_id(connection: sqlite3.Connection, person: Person) -> int:
-    """The row of a person as they are written here; another spelling is another row."""
-    key = (person.name, person.email)
-    connection.execute("INSERT OR IGNORE INTO people (full_name, email) VALUES (?, ?)", key)
-    where = "full_name = ? AND email = ?"
-    found = connection.execute(f"SELECT person_id FROM people WHERE {where}", key).fetchone()
-    return int(found[0])
+def _notes(project: Project, project_id: int) -> Iterator[tuple[int, int, str, str]]:
+    """The rows of a project's notes; those under the same heading are counted."""
+    seen: Counter[str] = Counter()
+    for note in project.notes:
+        note_id = _id(project.name.lower(), note.heading, str(seen[note.heading]))
+        seen[note.heading] += 1
+        yield note_id, project_id, note.heading, note.body
+
+
+def _id(*names: str) -> int:
+    """A number for what is called so. It does not change when others come or go."""
+    encoded = json.dumps(names).encode()
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=6).digest())
