@@ -14,6 +14,7 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Concatenate, Final, TypeVar, overload
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
@@ -304,14 +305,16 @@ def _json(value: Any) -> bytes:
 
 def _revealed(value: Any) -> Any:
     """*value* with its secrets, which pydantic would write as stars."""
+    if type(value) in (str, int, float, bool, NoneType):  # most are, and large bodies take long
+        return value
+    if isinstance(value, dict | Mapping):
+        return {name: _revealed(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_revealed(inner) for inner in value]
     if isinstance(value, BaseModel):
         return _revealed(value.model_dump())
     if isinstance(value, SecretStr | SecretBytes | Secret):
         return _revealed(value.get_secret_value())
-    if isinstance(value, Mapping):
-        return {name: _revealed(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_revealed(inner) for inner in value]
     return value
 
 
