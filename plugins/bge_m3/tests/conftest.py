@@ -6,12 +6,18 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from spark_core_bge_m3.embedder import BgeM3Embedder
+from spark_core_bge_m3.reranker import BgeM3Reranker
+from spark_core_bge_m3.server import Server
+from spark_core_bge_m3.settings import BgeM3Settings
 
+from spark_core.http_client import Retries
 from spark_core.testing.embedding import FakeEmbedder
 from spark_core.testing.reranking import FakeReranker
 
@@ -133,6 +139,50 @@ class ModelServer:
         scores = await self._reranker.rerank(request.body["query"], request.body["documents"])
         results = [{"index": n, "relevance_score": s} for n, s in enumerate(scores)]
         return {"results": sorted(results, key=lambda r: -float(r["relevance_score"]))}
+
+
+class Pauses(list[float]):
+    """Notes how long was waited for, and does not wait."""
+
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+class Noon:
+    """A clock that stands still."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+def opened(
+    server: ModelServer, pauses: Pauses
+) -> Callable[..., AbstractAsyncContextManager[Server]]:
+    """Opens our side of the server, with settings."""
+
+    def opened(**settings: Any) -> AbstractAsyncContextManager[Server]:
+        retries = Retries(count=3, sleep=pauses, random=lambda: 0.5, clock=Noon())
+        return Server.open(BgeM3Settings(**{"url": server.url, **settings}), retries)
+
+    return opened
+
+
+@pytest.fixture
+async def embedder(opened: Any) -> AsyncIterator[BgeM3Embedder]:
+    async with opened(batch=2) as ours:
+        yield BgeM3Embedder(ours, "BAAI/bge-m3")
+
+
+@pytest.fixture
+async def reranker(opened: Any) -> AsyncIterator[BgeM3Reranker]:
+    async with opened(batch=2) as ours:
+        yield BgeM3Reranker(ours, "BAAI/bge-reranker-v2-m3")
 
 
 @pytest.fixture(scope="session")
