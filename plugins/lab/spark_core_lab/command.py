@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import resource
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, TypeVar
 
 import click
@@ -85,8 +86,16 @@ def command(
         raise click.UsageError(f"--fault is for {', '.join(sorted(missing))}, which does not run")
     knobs = {"tokens": tokens, "token_seconds": token_seconds, "work_seconds": work_seconds}
     by_name = {name: ports[f"{name}_port"] for name in BACKENDS}
+    _allow_many_connections()
     show = _in_json if as_json else _in_words
     asyncio.run(_run(run(only, by_name, models, knobs), faults, show))
+
+
+def _allow_many_connections() -> None:
+    """As many open files as this user may have; shells often begin with 1,024."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # it is a little less then
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(

@@ -11,6 +11,7 @@ from typing import Final
 __all__ = ["Listener"]
 
 BACKLOG: Final = 2048
+PAUSE: Final = 0.1  #: seconds, where no connection can be accepted
 
 
 class Listener:
@@ -35,8 +36,7 @@ class Listener:
         if self._listening is None:
             self._listening = self._bound()
             self._listening.listen(BACKLOG)
-            loop = asyncio.get_running_loop()
-            loop.add_reader(self._listening, self._accept, self._listening)
+            self._watch(self._listening)
 
     def _bound(self) -> socket.socket:
         bound = _bind(self._host, self.port)
@@ -46,15 +46,28 @@ class Listener:
                 self._kept = _bind(self._host, self.port)
         return bound
 
+    def _watch(self, listening: socket.socket) -> None:
+        if listening is self._listening:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
     def _accept(self, listening: socket.socket) -> None:
-        with suppress(BlockingIOError, ConnectionError):
+        try:
             while True:
                 connection, _ = listening.accept()
-                connection.setblocking(False)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                arriving = asyncio.create_task(self._connect(connection), name="lab connection")
-                self._arriving.add(arriving)
-                arriving.add_done_callback(self._arriving.discard)
+                self._welcome(connection)
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError:  # too many open files: those who come wait until some were closed
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listening)
+            loop.call_later(PAUSE, self._watch, listening)
+
+    def _welcome(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        arriving = asyncio.create_task(self._connect(connection), name="lab connection")
+        self._arriving.add(arriving)
+        arriving.add_done_callback(self._arriving.discard)
 
     async def _connect(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -222,9 +222,10 @@ class StandIn:
 
     async def _control(self, request: web.BaseRequest) -> web.StreamResponse:
         """Faults, knobs and counters, for who is in another process."""
+        body = await request.read()
         self._asking = request.protocol
         try:
-            answer = self._turn(request.method, request.path, await request.read())
+            answer = self._turn(request.method, request.path, body)
         except ValidationError as error:
             told = error.errors(include_url=False, include_context=False, include_input=False)
             answer = in_json({"error": told}, 422)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import resource
+import socket
+from contextlib import suppress
 
 import pytest
 import spark_core_lab
@@ -93,6 +97,31 @@ async def test_leaving_hangs_up_on_who_is_still_there(http):
         await lab.vllm.until(lambda v: v.in_flight == 1)
     [error] = await asyncio.gather(asking, return_exceptions=True)
     assert isinstance(error, Exception)
+
+
+async def test_too_many_connections_wait_for_their_turn(lab, caplog):
+    """Where no more files may be open nobody is turned away, and nothing is complained of."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = [socket.socket() for _ in range(20)]
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 5, hard))
+    try:
+        for client in clients:
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(("127.0.0.1", int(lab.vllm.url.rpartition(":")[2])))
+        for _ in range(3):  # turns of the loop
+            await asyncio.sleep(0)
+        with pytest.raises(OSError, match="Too many open files"):
+            os.open(os.devnull, os.O_RDONLY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    loop = asyncio.get_running_loop()
+    for client in clients:
+        await loop.sock_sendall(client, b"GET /health HTTP/1.0\r\n\r\n")
+        assert (await loop.sock_recv(client, 100)).startswith(b"HTTP/1.0 200")
+        client.close()
+    assert not caplog.records
 
 
 async def test_only_what_is_named_runs():
