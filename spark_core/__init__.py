@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         Job,
         Panel,
         Provider,
-        Relay,
         Resource,
         SettingsSection,
         StateSchema,
     )
+    from .gateway.backends import BackendKind, Relay
     from .hookspecs import hookimpl
     from .opening import open
     from .operations import Effect, Operation, Progress
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "BackendKind",
     "BackgroundService",
     "Caller",
     "Command",
@@ -65,11 +66,11 @@ _MODULES = {
         "Job",
         "Panel",
         "Provider",
-        "Relay",
         "Resource",
         "SettingsSection",
         "StateSchema",
     ),
+    "gateway.backends": ("BackendKind", "Relay"),
     "hookspecs": ("hookimpl",),
     "opening": ("open",),
     "operations": ("Effect", "Operation", "Progress"),

@@ -10,12 +10,21 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from .clock import Clock
-from .declarations import Resource
+from .declarations import Resource, SettingsSection
+from .gateway.gateway import Gateway
+from .gateway.opening import open_gateway
+from .gateway.settings import GatewaySettings
 from .hookspecs import hookimpl
 from .operations import Effect, Empty, Operation
 from .plugins import Plugins
 from .settings import DataDirectory, StateSettings
 from .state import AuditEntry, AuditLog, Leases, State
+
+
+@hookimpl
+def spark_register_settings() -> Iterable[SettingsSection]:
+    """``[gateway]``"""
+    return (SettingsSection("gateway", GatewaySettings),)
 
 
 @hookimpl
@@ -25,6 +34,7 @@ def spark_register_resources() -> Iterable[Resource[object]]:
         Resource(State, open_state),
         Resource(Leases, open_leases),
         Resource(AuditLog, open_audit_log),
+        Resource(Gateway, open_gateway),
     )
 
 

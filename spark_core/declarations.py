@@ -25,7 +25,6 @@ __all__ = [
     "Job",
     "Panel",
     "Provider",
-    "Relay",
     "Resource",
     "SettingsSection",
     "StateSchema",
@@ -82,21 +81,6 @@ class StateSchema:
 
     name: str
     migrations: str
-
-
-@dataclass(frozen=True)
-class Relay:
-    """A pass-through route to a backend's own API: bytes in, bytes out.
-
-    ``contract`` is what the backend must offer; ``model_from`` says where the model's name,
-    which chooses the backend, is found: in the JSON body, in a form field, or nowhere.
-    """
-
-    name: str
-    method: str
-    path: str
-    contract: type
-    model_from: Literal["json", "form", "none"] = "json"
 
 
 @dataclass(frozen=True)

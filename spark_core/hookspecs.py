@@ -22,11 +22,11 @@ from .declarations import (
     Job,
     Panel,
     Provider,
-    Relay,
     Resource,
     SettingsSection,
     StateSchema,
 )
+from .gateway.backends import BackendKind
 from .operations import Operation
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
@@ -82,6 +82,12 @@ def spark_register_vector_stores() -> Iterable[Provider[VectorStore]]:
     return ()
 
 
+@hookspec
+def spark_register_backends() -> Iterable[BackendKind]:
+    """Offer kinds of servers that requests are relayed to, each with the routes it serves."""
+    return ()
+
+
 # ------------------------------------------------------------------------------- processors
 
 
@@ -97,12 +103,6 @@ def spark_register_record_sources() -> Iterable[Provider[RecordSource]]:
 @hookspec
 def spark_register_operations() -> Iterable[Operation]:
     """Offer operations: each becomes a route, a command and, where marked, a tool."""
-    return ()
-
-
-@hookspec
-def spark_register_relays() -> Iterable[Relay]:
-    """Offer pass-through routes to a backend's own API."""
     return ()
 
 

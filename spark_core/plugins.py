@@ -17,12 +17,12 @@ from .declarations import (
     Job,
     Panel,
     Provider,
-    Relay,
     Resource,
     SettingsSection,
     StateSchema,
 )
 from .errors import PluginError
+from .gateway.backends import BackendKind, Relay
 from .operations import Operation
 from .schemas import check_operation, schema_of
 from .settings import CORE_SECTIONS
@@ -162,9 +162,13 @@ class Plugins:
         """See :func:`.hookspecs.spark_register_operations`."""
         return self._items("spark_register_operations")
 
+    def backends(self) -> list[BackendKind]:
+        """See :func:`.hookspecs.spark_register_backends`."""
+        return self._items("spark_register_backends")
+
     def relays(self) -> list[Relay]:
-        """See :func:`.hookspecs.spark_register_relays`."""
-        return self._items("spark_register_relays")
+        """Every route that some kind of backend serves."""
+        return list(dict.fromkeys(relay for kind in self.backends() for relay in kind.relays))
 
     def jobs(self) -> list[Job]:
         """See :func:`.hookspecs.spark_register_jobs`."""
@@ -193,7 +197,7 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
     "spark_register_vector_stores": (Provider, lambda p: (f"vector store {p.name!r}",)),
     "spark_register_record_sources": (Provider, lambda p: (f"record source {p.name!r}",)),
     "spark_register_operations": (Operation, lambda o: (f"operation {o.name!r}", _route(o))),
-    "spark_register_relays": (Relay, lambda r: (_route(r),)),
+    "spark_register_backends": (BackendKind, lambda k: (f"kind of backend {k.name!r}",)),
     "spark_register_jobs": (Job, lambda j: (f"job {j.name!r}",)),
     "spark_register_background_services": (
         BackgroundService,
@@ -208,7 +212,7 @@ def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _route(item: Operation | Relay) -> str:
+def _route(item: Operation) -> str:
     return f"route {item.method} {item.path}"
 
 

@@ -357,5 +357,6 @@ def compose(source: Source, *, clock: Clock | None = None, plugins: Plugins | No
         Clock: clock or SystemClock(),
         DataDirectory: settings.data_directory,
         Plugins: plugins,
+        Settings: settings,
     }
     return Spark(plugins, settings, Resolver(plugins, settings, given))

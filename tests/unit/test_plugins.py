@@ -20,12 +20,12 @@ from spark_core.declarations import (
     Job,
     Panel,
     Provider,
-    Relay,
     Resource,
     SettingsSection,
     StateSchema,
 )
 from spark_core.errors import PluginError
+from spark_core.gateway.backends import BackendKind, BackendsSection
 from spark_core.operations import Effect, Operation
 from spark_core.plugins import Plugin, Plugins
 from spark_core.settings import Section, Source
@@ -142,7 +142,7 @@ def test_a_section_without_a_json_schema_is_contained() -> None:
     """Or `spark config schema` would fail for all."""
     bad = plugin("bad", spark_register_settings=lambda: [SettingsSection("x", Calling)])
     plugins = installed(bad, offer("good", "one"))
-    assert plugins.settings_sections() == []
+    assert "x" not in {section.path for section in plugins.settings_sections()}
     assert bad.error is not None
     reason = "[x]: Calling.call has no JSON schema: "
     assert bad.error.startswith(f"spark_register_settings: PluginError: {reason}")
@@ -238,10 +238,10 @@ CLASHES: dict[str, tuple[str, list[Any], list[Any]]] = {
     "vector_stores": ("vector store 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "record_sources": ("record source 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "operations": ("operation 'x'", [operation("x")], [operation("x", "/y")]),
-    "relays": (
-        "route POST /v1/x",
-        [Relay("x", "POST", "/v1/x", object)],
-        [Relay("y", "POST", "/v1/x", object)],
+    "backends": (
+        "kind of backend 'x'",
+        [BackendKind("x", BackendsSection, ())],
+        [BackendKind("x", BackendsSection, ())],
     ),
     "jobs": ("job 'x'", [Job("x", "every 1h", "a")], [Job("x", "every 2h", "b")]),
     "background_services": (

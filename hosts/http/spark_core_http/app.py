@@ -21,6 +21,7 @@ from .headers import StandardHeaders
 from .lifetime import Lifetime
 from .names import Names
 from .problems import answer
+from .relaying import Relaying
 from .routes import Route, make_routes, resources
 from .settings import HttpSettings
 from .uploads import Receive, Upload
@@ -69,6 +70,7 @@ class App(falcon.asgi.App[Request, Response]):
         for kind in (Exception, falcon.HTTPError):  # Falcon brings a handler for each
             self.add_error_handler(kind, answer)
         self._add(make_routes(spark, settings.max_body))
+        self._relaying = Relaying(spark)
 
     def _add(self, routes: list[Route]) -> None:
         for path, resource in resources(routes).items():
@@ -83,7 +85,11 @@ class App(falcon.asgi.App[Request, Response]):
     ) -> None:
         """Answer a request, or take part in the server's start and stop."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            relay = self._relaying.find(scope)
+            if relay is not None and self._names.know(_host(scope)):
+                await self._relaying.serve(relay, scope, receive, send)
+            else:
+                await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         else:
@@ -95,6 +101,12 @@ class App(falcon.asgi.App[Request, Response]):
         upload = Upload(receive)
         await super().__call__({**scope, "query_string": query.encode()}, upload.receive, send)
         await upload.drain()
+
+
+def _host(scope: Scope) -> str | None:
+    """The ``Host`` of a request that Falcon has not seen; several are joined, and no name."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return b",".join(hosts).decode("latin-1") if hosts else None
 
 
 def _settings(spark: Spark) -> HttpSettings:

@@ -53,7 +53,9 @@ class Feed:
     async def wait(self, seconds: float) -> bool:
         """Whether there was news within so many *seconds*."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
+            # Not wait_for, which forgets that it was cancelled if there is news just then.
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
         return self._news.is_set()
 
     def take(self) -> Iterator[bytes]:

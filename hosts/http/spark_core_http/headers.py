@@ -7,16 +7,16 @@ import uuid
 
 from falcon.asgi import Request, Response
 
-__all__ = ["StandardHeaders", "request_id"]
+__all__ = ["SANE", "StandardHeaders", "request_id"]
 
-_SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def request_id(req: Request) -> str:
     """The id of *req*, in its answer and in the log: its own if that is sane, else a new one."""
     if "request_id" not in req.context:
         given = req.get_header("X-Request-Id") or ""
-        req.context.request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
+        req.context.request_id = given if SANE.fullmatch(given) else uuid.uuid4().hex
     return str(req.context.request_id)
 
 

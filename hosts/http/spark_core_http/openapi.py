@@ -62,7 +62,8 @@ def make_document(plugins: Plugins) -> Json:
     for operation in operations:
         _item(paths, operation.path)[operation.method.lower()] = _described(operation, schemas)
     for relay in plugins.relays():
-        _item(paths, relay.path)[relay.method.lower()] = _relayed(relay)
+        for path in relay.paths:
+            _item(paths, path)[relay.method.lower()] = _relayed(relay, path)
     return {
         "openapi": "3.1.0",
         "info": {"title": "spark-core", "version": importlib.metadata.version("spark-core")},
@@ -157,14 +158,11 @@ def _problem(description: str) -> Json:
     return {"description": description, "content": {PROBLEM_JSON: {"schema": schema}}}
 
 
-def _relayed(relay: Relay) -> Json:
-    contract = relay.contract.__name__
+def _relayed(relay: Relay, path: str) -> Json:
+    also = "" if path == relay.path else path.replace("/", ".")
     return {
-        "operationId": f"relay.{relay.name}",
+        "operationId": f"relay.{relay.name}{also}",
         "tags": ["relays"],
-        "summary": f"Passed on to the {contract}'s own API.",
-        "responses": {
-            "default": {"description": "What the backend answers, as it is."},
-            "501": _problem("Relays are declared, but not served yet."),
-        },
+        "summary": "Passed on to a backend's own API.",
+        "responses": {"default": {"description": "What the backend answers, as it is."}},
     }

@@ -47,7 +47,7 @@ def make_routes(spark: Spark, max_body: int) -> list[Route]:
     routes = [
         *_own(status),
         *(_of_operation(spark, operation, max_body) for operation in spark.plugins.operations()),
-        *(_of_relay(spark, relay) for relay in spark.plugins.relays()),
+        *(route for relay in spark.plugins.relays() for route in _of_relay(relay)),
     ]
     _check_unique(routes)
     status.routes = [(route.method, route.path, route.summary) for route in routes]
@@ -70,13 +70,15 @@ def _of_operation(spark: Spark, operation: Operation, max_body: int) -> Route:
     return Route(operation.method, operation.path, respond, owner, operation.summary)
 
 
-def _of_relay(spark: Spark, relay: Relay) -> Route:
-    owner = f"relay {relay.name} of {spark.plugins.distribution_of(relay)}"
-    return Route(relay.method, relay.path, _not_served, owner, f"Relay {relay.name}.")
+def _of_relay(relay: Relay) -> Iterable[Route]:
+    """Relays are served before Falcon sees a request; these stand for their other methods."""
 
+    async def refuse(req: Request, resp: Response) -> None:
+        raise falcon.HTTPMethodNotAllowed([relay.method])
 
-async def _not_served(req: Request, resp: Response, **path: str) -> None:
-    raise falcon.HTTPError(501, description="relays are declared, but not served yet")
+    summary = "Passed on to a backend's own API."
+    for path in relay.paths:
+        yield Route(relay.method, path, refuse, f"relay {relay.name}", summary)
 
 
 def _check_unique(routes: Iterable[Route]) -> None:

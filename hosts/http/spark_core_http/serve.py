@@ -114,9 +114,10 @@ def options(settings: HttpSettings, listener: int) -> Mapping[str, Any]:
     return {
         "bind": f"fd://{listener}",
         "workers": settings.workers,
-        "worker_class": "asgi",
+        "worker_class": "spark_core_http.worker.Worker",
+        "asgi_loop": "uvloop",
         "asgi_disconnect_grace_period": 0,  # a client that left ends its request at once
-        "http_parser": "python",  # the other one leaks memory with every connection
+        "http_parser": "fast",
         "keepalive": KEEP_ALIVE_SECONDS,
         "graceful_timeout": settings.graceful_timeout_s + MARGIN_SECONDS,
         "post_fork": post_fork,

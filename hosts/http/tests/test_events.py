@@ -202,6 +202,20 @@ async def test_closing_the_stream_cancels_the_work_and_waits_for_it(heard: int) 
     assert ended == [True]
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_waiting_that_is_cancelled_while_there_is_news_stays_cancelled(turns: int) -> None:
+    feed = Feed()
+    waiting = asyncio.create_task(feed.wait(60))
+    await asyncio.sleep(0)
+    feed.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    done = waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled() is not done
+
+
 async def test_a_stream_that_was_never_heard_starts_nothing() -> None:
     started = []
 

@@ -9,8 +9,9 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field
 
-from spark_core import Effect, Operation, Progress, Relay
-from spark_core.contracts.embedding import Embedder
+from spark_core import BackendKind, Effect, Operation, Progress
+from spark_core.gateway.backends import BackendsSection
+from spark_core.gateway.relays import EMBEDDINGS, RERANK
 from spark_core.operations import Empty
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +58,7 @@ async def watch(request: Empty) -> AsyncIterator[Found]:
 
 
 OFFERED: dict[str, Any] = {
-    "relays": [Relay("embeddings", "POST", "/v1/embeddings", Embedder)],
+    "backends": [BackendKind("probe", BackendsSection, (EMBEDDINGS, RERANK))],
 }
 OPERATIONS = [
     Operation("parts.look", look, Effect.READ, method="GET", path="/api/parts/{text}"),
@@ -129,7 +130,7 @@ async def test_events_are_declared_where_there_are_any(document) -> None:
 async def test_relays_are_declared(document) -> None:
     relay = document["paths"]["/v1/embeddings"]["post"]
     assert relay["operationId"] == "relay.embeddings"
-    assert "501" in relay["responses"]
+    assert document["paths"]["/rerank"]["post"]["operationId"] == "relay.rerank.rerank"
 
 
 async def test_everything_installed_here_makes_a_valid_document() -> None:

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spark_core_http import create_app
 from typing_extensions import TypeAliasType  # of Python itself from 3.12 on
 
-from spark_core import Caller, Effect, Operation, Relay
-from spark_core.contracts.embedding import Embedder
+from spark_core import Caller, Effect, Operation
 from spark_core.errors import PluginError
 from spark_core.operations import Empty
 
@@ -217,13 +216,6 @@ def test_the_hosts_own_routes_cannot_be_taken(make_spark, path: str) -> None:
     operation = Operation("mine", who, Effect.READ, method="GET", path=path)
     with pytest.raises(PluginError, match="the HTTP host and by operation mine"):
         create_app(spark=make_spark(operation))
-
-
-async def test_a_relay_is_declared_but_not_served_yet(open_client) -> None:
-    relay = Relay("embeddings", "POST", "/v1/embeddings", Embedder)
-    async with open_client(relays=[relay]) as client:
-        answer = await client.simulate_post("/v1/embeddings", json={})
-    assert (answer.status_code, answer.json["title"]) == (501, "Not Implemented")
 
 
 async def test_the_request_id_is_kept_if_it_is_sane(open_client) -> None:

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from spark_core_http import status
 
-from spark_core import Effect, Operation, Relay
+from spark_core import BackendKind, Effect, Operation
 from spark_core.builtin import list_plugins
-from spark_core.contracts.embedding import Embedder
+from spark_core.gateway.backends import BackendsSection
+from spark_core.gateway.relays import EMBEDDINGS
 from spark_core.plugins import Plugin
 from spark_core.state import Leases
 
@@ -67,8 +68,8 @@ async def _never(self: Leases, name: str) -> None:
 
 async def test_the_index_lists_every_route(open_client) -> None:
     operation = Operation("look", list_plugins, Effect.READ, path="/api/look")
-    relay = Relay("embeddings", "POST", "/v1/embeddings", Embedder)
-    async with open_client(operation, relays=[relay]) as client:
+    kind = BackendKind("probe", BackendsSection, (EMBEDDINGS,))
+    async with open_client(operation, backends=[kind]) as client:
         answer = await client.simulate_get("/")
     routes = {(route["method"], route["path"]): route["summary"] for route in answer.json["routes"]}
     assert routes["POST", "/api/look"].startswith("List the installed plugins")

@@ -1,0 +1,337 @@
+"""Relays over ASGI: bytes in, bytes out, with as little as possible done to each request.
+
+They do not go through Falcon's routing: what a relay costs is most of what a gateway costs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import falcon
+from pydantic_core import from_json, to_json
+
+from spark_core import Spark
+from spark_core.errors import InvalidRequest, Problem, SparkError
+from spark_core.gateway.admission import Priority, Slot
+from spark_core.gateway.backends import Relay
+from spark_core.gateway.gateway import Gateway, Target
+from spark_core.gateway.settings import GatewaySettings
+from spark_core.gateway.upstream import BrokenOff, Connection, Header, Refused
+
+from .headers import SANE
+from .openai_errors import TooLarge, error_answer
+from .uploads import Upload
+
+__all__ = ["Relaying"]
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+#: Headers that are between two neighbours only (RFC 9110, 7.6.1), or that each server sets.
+HOP: Final = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    b"transfer-encoding upgrade expect host date server".split()
+)
+
+#: Bytes of an answer of known length up to which it is read whole and sent in one piece.
+SMALL: Final = 65536
+
+#: Marks a request that a gateway relays: one that comes back to a gateway goes in a circle.
+MARK: Final = b"x-spark-relayed"
+
+
+class ClientLeft(Exception):
+    """Nobody waits for an answer any more."""
+
+
+class Relaying:
+    """Serves the relays that *spark* offers."""
+
+    def __init__(self, spark: Spark) -> None:
+        self._spark = spark
+        self._relays = {
+            (relay.method, path): relay for relay in spark.plugins.relays() for path in relay.paths
+        }
+        self._settings = spark.settings.section(GatewaySettings)
+        self._gateway: Gateway | None = None
+
+    def find(self, scope: Scope) -> Relay | None:
+        """The relay that *scope* asks for."""
+        return self._relays.get((scope["method"], scope["path"]))
+
+    async def serve(self, relay: Relay, scope: Scope, receive: Receive, send: Send) -> None:
+        """Relay one request and its answer; what goes wrong is answered as OpenAI would."""
+        upload = Upload(receive)
+        request = Incoming(relay, scope, upload, self._settings)
+        try:
+            request.read_head(scope["headers"])
+            if self._gateway is None:
+                self._gateway = await self._spark.resolver.get(Gateway)
+            await Exchange(self._gateway, request, send).run()
+        except SparkError as error:
+            if request.answered:
+                raise  # the server breaks the connection off: the client sees no clean end
+            await _refuse(error, request, send)
+            await upload.drain()
+
+
+async def _refuse(error: SparkError, request: Incoming, send: Send) -> None:
+    status, headers, body = error_answer(error)
+    headers += (
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request.id),
+    )
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Incoming:
+    """A request to a relay: what of its head matters here, and its body."""
+
+    __slots__ = (
+        "_most", "_upload", "answered", "authorization", "body", "client", "encoded",
+        "headers", "id", "length", "priority", "query", "relay", "target", "wait_s",
+    )  # fmt: skip
+
+    def __init__(
+        self, relay: Relay, scope: Scope, upload: Upload, settings: GatewaySettings
+    ) -> None:
+        self._upload = upload
+        self._most = settings.max_json if relay.model_from == "json" else settings.max_upload
+        self.relay = relay
+        self.query: bytes = scope["query_string"]
+        self.target = relay.path.encode() + (b"?" + self.query if self.query else b"")
+        self.client = scope["client"]
+        self.body: bytes | None = None
+        self.answered = False
+        self.id = self.authorization = b""
+        self.length: int | None = None
+        self.priority = Priority.INTERACTIVE
+        self.wait_s = settings.wait_s
+        self.headers: list[Header] = []
+        self.encoded = False
+
+    def read_head(self, headers: list[Header]) -> None:
+        """Keep of *headers* what the backend is to see, and heed the rest.
+
+        :raises SparkError: a header is wrong, or says that this request goes in a circle.
+        """
+        for header in headers:
+            name, value = header
+            if name in HOP:
+                continue
+            if name == b"content-length":
+                self.length = int(value)
+            elif name == b"x-request-id":
+                self.id = value if SANE.fullmatch(value.decode("latin-1")) else b""
+            elif name.startswith(b"x-spark-"):
+                self._read_own(name, value)
+            else:
+                if name == b"authorization":
+                    self.authorization = value
+                elif name == b"content-encoding":
+                    self.encoded = value != b"identity"
+                self.headers.append(header)
+        self.id = self.id or os.urandom(16).hex().encode()
+        self.headers += ((b"x-request-id", self.id), (MARK, b"1"))
+
+    def _read_own(self, name: bytes, value: bytes) -> None:
+        if name == MARK:
+            raise Circle("this request was relayed before: a backend's url is this gateway's own")
+        if name == b"x-spark-priority" and value.lower() == b"batch":
+            self.priority = Priority.BATCH
+        elif name == b"x-spark-wait":
+            self.wait_s = _seconds(value)
+
+    @property
+    def caller(self) -> str:
+        """Whose turn it is in the queue: who has the same key, else who has the same address."""
+        return self.authorization.decode("latin-1") or (self.client[0] if self.client else "")
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, as it comes.
+
+        :raises ClientLeft: the rest of it will not come.
+        :raises TooLarge: it is larger than what is taken.
+        """
+        received = 0
+        while True:
+            try:
+                event = await self._upload.receive()
+            except falcon.HTTPError:
+                raise ClientLeft from None
+            piece = event.get("body", b"")
+            received += len(piece)
+            if received > self._most:
+                raise TooLarge(f"the body is larger than {self._most} bytes")
+            if piece:
+                yield piece
+            if not event.get("more_body", False):
+                break
+        if self.length is not None and received != self.length:
+            raise ClientLeft  # servers end a body that was cut off as if it was whole
+
+    async def read(self) -> bytes:
+        """The whole body, which is kept."""
+        if self.body is None:
+            self.body = b"".join([piece async for piece in self.pieces()])
+        return self.body
+
+    async def model(self) -> str | None:
+        """The model that the request names, if it does.
+
+        :raises InvalidRequest: the body is no JSON object, or the model is no text.
+        """
+        if self.relay.model_from == "json":
+            return _model_in(await self.read()) if not self.encoded else None
+        if self.relay.model_from == "query":
+            return parse_qs(self.query.decode("latin-1")).get("model", [None])[0]
+        return None
+
+
+class Circle(SparkError):
+    """A request came back to the gateway that relayed it."""
+
+
+def _seconds(value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise InvalidRequest("x-spark-wait must be seconds, from 0 to 3600")
+    return seconds
+
+
+def _model_in(body: bytes) -> str | None:
+    try:
+        fields = from_json(body)
+    except ValueError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    model = fields.get("model")
+    if model is not None and not isinstance(model, str):
+        problem = Problem("/model", "Input should be a string")
+        raise InvalidRequest("model: Input should be a string", problems=[problem])
+    return model
+
+
+class Exchange:
+    """One request, from its admission to the last byte of its answer."""
+
+    __slots__ = ("_asked", "_began", "_first", "_gateway", "_request", "_send", "_slot")
+
+    def __init__(self, gateway: Gateway, request: Incoming, send: Send) -> None:
+        self._gateway = gateway
+        self._request = request
+        self._send = send
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        """Relay it."""
+        request = self._request
+        model = await request.model()
+        targets = await self._gateway.targets(request.relay, model)
+        try:
+            answer = await self._ask(targets, model)
+        except ClientLeft:
+            return
+        try:
+            await self._pass_on(answer)
+        finally:
+            answer.close()
+
+    async def _ask(self, targets: list[Target], model: str | None) -> Connection:
+        """The answer of one of *targets*: another is asked where that is safe."""
+        by_name = {target.backend.name: target for target in targets}
+        while True:
+            slot = await self._admit([*by_name])
+            target = by_name.pop(slot.name)
+            try:
+                answer = await self._send_to(target, slot, model)
+            except Refused as error:
+                self._gateway.failed(target.backend, error)
+                if not by_name:
+                    raise
+                continue
+            except (BrokenOff, SparkError) as error:
+                self._gateway.failed(target.backend, error)
+                raise
+            if answer.status == 503 and by_name and self._request.body is not None:
+                answer.close()
+                continue
+            return answer
+
+    async def _admit(self, names: list[str]) -> Slot:
+        admission, request = self._gateway.admission, self._request
+        return admission.try_admit(names) or await admission.admit(
+            names, caller=request.caller, priority=request.priority, wait_s=request.wait_s
+        )
+
+    async def _send_to(self, target: Target, slot: Slot, model: str | None) -> Connection:
+        request = self._request
+        self._slot = slot
+        self._asked = time.monotonic()
+        headers = request.headers
+        body: bytes | AsyncIterator[bytes] = b""
+        if request.body is not None:
+            body = _renamed(request.body, model, target.model)
+            headers = [*headers, (b"content-length", b"%d" % len(body))]
+        elif request.length is not None:
+            headers = [*headers, (b"content-length", b"%d" % request.length)]
+            body = request.pieces() if request.length else b""
+        elif request.relay.method != "GET":
+            headers = [*headers, (b"transfer-encoding", b"chunked")]
+            body = request.pieces()
+        answer = await target.upstream.ask(
+            request.relay.method.encode(),
+            request.target,
+            headers,
+            body,
+            timeout_s=target.backend.section.first_byte_s,
+            when_complete=slot.release,
+        )
+        self._first = time.monotonic()
+        self._gateway.answered(target.backend, answer.status)
+        return answer
+
+    async def _pass_on(self, answer: Connection) -> None:
+        """Send the answer's bytes on as they come."""
+        send = self._send
+        first = b""
+        if answer.length is not None and answer.length <= SMALL:
+            while piece := await answer.read():
+                first = first + piece if first else piece
+            self._request.answered = True
+            await send(self._start(answer))
+            await send({"type": "http.response.body", "body": first})
+            return
+        self._request.answered = True
+        await send(self._start(answer))
+        while piece := await answer.read():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _start(self, answer: Connection) -> dict[str, Any]:
+        queued, asked = self._slot.queued_s, self._first - self._asked
+        added = time.monotonic() - self._began - queued - asked
+        timing = b"queue;dur=%.2f, backend;dur=%.2f, gateway;dur=%.2f" % (
+            queued * 1e3, asked * 1e3, max(added, 0.0) * 1e3,
+        )  # fmt: skip
+        headers = [h for h in answer.headers if h[0] not in HOP and h[0] != b"x-request-id"]
+        headers += ((b"x-request-id", self._request.id), (b"server-timing", timing))
+        return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+
+def _renamed(body: bytes, asked: str | None, real: str | None) -> bytes:
+    """*body* with the model's real name where the caller used another one."""
+    if real == asked or real is None:
+        return body
+    return to_json({**from_json(body), "model": real})

@@ -1,0 +1,103 @@
+"""Gunicorn's own ASGI worker, with what it lacks.
+
+It gives clients for ever to send a head, frees no connection that its C parser served, and
+waits for idle connections when it stops. What is used of it here is private to gunicorn, which
+is why its version is pinned: ``tests/test_worker.py`` fails if it changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
+from gunicorn.workers import gasgi  # type: ignore[import-untyped]
+
+__all__ = ["Protocol", "Worker"]
+
+#: Seconds that a client has to send a request's head, from its first byte on.
+HEAD_SECONDS: Final = 10.0
+
+# Found on the base: what a subclass finds out, it would look for in the wrong place.
+ASGIProtocol._check_h1c_protocol_available()
+
+
+class Protocol(ASGIProtocol):  # type: ignore[misc]
+    """A connection."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the client a while to send its first head."""
+        super().connection_made(transport)
+        self.worker.protocols.add(self)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        """Give the client a while for the rest of a head that came in part."""
+        super().data_received(data)
+        if self._deadline is None and not self._closed and not self._request_ready.is_set():
+            self._arm()
+
+    def _on_headers_complete(self) -> Any:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        return super()._on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.worker.protocols.discard(self)
+        super().connection_lost(exc)
+        # The C parser holds methods of this object, and the collector cannot see into it.
+        self._callback_parser = None
+
+    def _arm(self) -> None:
+        self._deadline = self.worker.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _too_slow(self) -> None:
+        self._send_error_response(408, "The request's head did not come in time")
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection, and let the task that waits for its next request see it."""
+        self._close_transport()
+        self._request_ready.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request and answers none."""
+        return bool(self._awaiting_request) and not self._finishing_calls
+
+
+class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
+    """A worker process."""
+
+    def init_process(self) -> None:
+        """Use our connections."""
+        self.protocols: set[Protocol] = set()
+        self._serving: asyncio.Task[None] | None = None
+        gasgi.ASGIProtocol = Protocol
+        super().init_process()
+
+    async def _serve(self) -> None:
+        self._serving = asyncio.current_task()
+        await super()._serve()
+
+    def handle_exit_signal(self) -> None:
+        """Stop now, and not at the next turn of a loop that sleeps for a second."""
+        super().handle_exit_signal()
+        if self.servers and self._serving is not None:
+            self._serving.cancel()
+
+    async def _shutdown(self) -> None:
+        assert self._serving is not None
+        self._serving.uncancel()
+        for server in self.servers:
+            server.close()
+        for protocol in [*self.protocols]:
+            if protocol.idle:
+                protocol.hang_up()
+        await super()._shutdown()

@@ -1,0 +1,49 @@
+"""Kokoro behind the gateway: text to speech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+
+from spark_core import BackendKind, Env, SettingsSection, hookimpl
+from spark_core.gateway.backends import AUDIO, BackendsSection
+from spark_core.gateway.relays import SPEECH, VOICES
+
+__all__ = ["KIND", "KokoroSettings"]
+
+
+class KokoroSettings(BackendsSection):
+    """``[plugins.kokoro]``: where Kokoro is."""
+
+    host: Annotated[str | None, Env("SPARK2_HOST")] = Field(
+        default=None, description="The Spark that it runs on, at port 8880, where url is not set."
+    )
+
+    def address(self) -> str | None:
+        """``url``, else port 8880 at ``host``."""
+        return self.url or (f"http://{self.host}:8880" if self.host else None)
+
+
+KIND = BackendKind(
+    "kokoro",
+    KokoroSettings,
+    (SPEECH, VOICES),
+    models=("kokoro",),
+    aliases={"tts-1": "kokoro", "tts-1-hd": "kokoro", "gpt-4o-mini-tts": "kokoro"},
+    group=AUDIO,
+    limit=AUDIO.most,
+)
+
+
+@hookimpl
+def spark_register_settings() -> Iterable[SettingsSection]:
+    """``[plugins.kokoro]``"""
+    return (SettingsSection("plugins.kokoro", KokoroSettings),)
+
+
+@hookimpl
+def spark_register_backends() -> Iterable[BackendKind]:
+    """Speech, and the voices there are."""
+    return (KIND,)

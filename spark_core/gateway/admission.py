@@ -1,0 +1,332 @@
+"""Admission: who may go to a backend now, and who waits, for all processes of a host together.
+
+A *pool* is what shares one limit: a backend, or several that share one GPU. Where a pool is
+full, requests wait in an order that is fair to callers: interactive ones before batch, and
+within a class by start-time fair queueing (Goyal, Vin and Cheng, 1996): a caller's requests
+are tagged one after the other from the pool's virtual time on, so that somebody who comes with
+one request goes ahead of the two hundred that somebody else left waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from ..errors import Unavailable
+from .table import Table, Waiting
+
+__all__ = ["Admission", "Busy", "Pool", "PoolState", "Priority", "Slot", "open_admission"]
+
+#: Seconds between looks for processes that died, while somebody waits.
+REAP_SECONDS: Final = 0.5
+
+#: The weight of the newest request in the seconds that a request is expected to take.
+SMOOTHING: Final = 0.2
+
+
+class Priority(IntEnum):
+    """Interactive requests go first: somebody looks at the screen."""
+
+    INTERACTIVE = 0
+    BATCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What shares one limit: ``limit`` in flight, and ``queue`` waiting in each priority.
+
+    ``within`` names a wider pool that must have room too.
+    """
+
+    name: str
+    limit: int
+    queue: int = 256
+    within: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What goes on in a pool, over all processes; ``seconds`` is what a request takes."""
+
+    name: str
+    limit: int
+    in_flight: int
+    waiting: int
+    seconds: float
+
+
+class Busy(Unavailable):
+    """There was no room in time. ``position`` counts from 1; ``expected_s`` is seconds."""
+
+    def __init__(self, message: str, *, position: int, expected_s: float) -> None:
+        super().__init__(message, retry_after=max(1.0, math.ceil(expected_s)))
+        self.position = position
+        self.expected_s = expected_s
+
+
+class Slot:
+    """Room for one request in the pool called ``name``; ``queued_s`` is how long it waited."""
+
+    __slots__ = ("_admission", "_index", "name", "queued_s", "since")
+
+    def __init__(self, admission: Admission, index: int, name: str, queued_s: float) -> None:
+        self._admission: Admission | None = admission
+        self._index = index
+        self.name = name
+        self.queued_s = queued_s
+        self.since = time.monotonic()
+
+    def release(self) -> None:
+        """Let the next one go ahead; after the first time, nothing happens."""
+        if self._admission is not None:
+            admission, self._admission = self._admission, None
+            admission.give_back(self._index, time.monotonic() - self.since)
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Admission:
+    """The door to *pools*, shared with every process that opened the same directory."""
+
+    def __init__(self, table: Table, pools: Iterable[Pool]) -> None:
+        self._table = table
+        with table:
+            self._pools = {table.pool(pool.name): pool for pool in pools}
+        self._index = {pool.name: index for index, pool in self._pools.items()}
+        self._within = {index: self._chain(index) for index in self._pools}
+        self._waiters: dict[int, asyncio.Future[int]] = {}
+        self._number = 0
+        self._reaped = 0.0
+
+    def _chain(self, index: int) -> tuple[int, ...]:
+        """The pool at *index* and those it is within."""
+        outer = self._pools[index].within
+        return (index, *self._chain(self._index[outer])) if outer else (index,)
+
+    # ---------------------------------------------------------------------------- going ahead
+
+    def try_admit(self, names: Sequence[str]) -> Slot | None:
+        """Room in the emptiest of the pools called *names*, if nobody waits anywhere."""
+        table = self._table
+        with table:
+            if table.anybody_waits:
+                return None
+            index = self._emptiest([self._index[name] for name in names])
+            if index is None:
+                return None
+            self._count(index, table.member, 1)
+        return self._slot(index, 0.0)
+
+    async def admit(
+        self,
+        names: Sequence[str],
+        *,
+        caller: str = "",
+        priority: Priority = Priority.INTERACTIVE,
+        wait_s: float = 60.0,
+    ) -> Slot:
+        """Wait up to *wait_s* seconds for room in any of the pools called *names*.
+
+        :raises Busy: too many wait already, or the time is up.
+        """
+        if (slot := self.try_admit(names)) is not None:
+            return slot
+        began = time.monotonic()
+        number, place = self._queue(names, caller, priority)
+        future = self._waiters[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._advance()
+            index = await self._granted(future, wait_s)
+        except TimeoutError:
+            busy = self._too_late(names, place)
+            self._give_up(place, future)
+            raise busy from None
+        except BaseException:
+            self._give_up(place, future)
+            raise
+        finally:
+            del self._waiters[number]
+        return self._slot(index, time.monotonic() - began)
+
+    def _slot(self, index: int, queued_s: float) -> Slot:
+        return Slot(self, index, self._pools[index].name, queued_s)
+
+    async def _granted(self, future: asyncio.Future[int], wait_s: float) -> int:
+        """What *future* brings; meanwhile, what the dead held is given back."""
+        async with asyncio.timeout(wait_s):
+            while not future.done():
+                self._reap()
+                await asyncio.wait([future], timeout=REAP_SECONDS)
+            return future.result()
+
+    def _reap(self) -> None:
+        """However many wait here, look only now and then."""
+        if (now := time.monotonic()) < self._reaped + REAP_SECONDS / 2:
+            return
+        self._reaped = now
+        with self._table:
+            self._table.reap()
+        self._advance()
+
+    def give_back(self, index: int, seconds: float) -> None:
+        """A request in the pool at *index* ended, *seconds* after it was let in."""
+        table = self._table
+        with table:
+            self._count(index, table.member, -1)
+            virtual, usual = table.times(index)
+            usual = usual + SMOOTHING * (seconds - usual) if usual else seconds
+            table.set_times(index, virtual, usual)
+            somebody = table.anybody_waits
+        if somebody:
+            self._advance()
+
+    def _emptiest(self, indices: Sequence[int]) -> int | None:
+        """Of the pools at *indices*, the one with the least work for its limit, if it has room."""
+        if len(indices) > 1:
+            indices = sorted(indices, key=lambda i: self._table.in_flight(i) / self._pools[i].limit)
+        return next((index for index in indices if self._has_room(index)), None)
+
+    def _has_room(self, index: int) -> bool:
+        """In the pool at *index*, and in those it is within."""
+        table, pools = self._table, self._pools
+        return all(table.in_flight(i) < pools[i].limit for i in self._within[index])
+
+    def _count(self, index: int, member: int, count: int) -> None:
+        for each in self._within[index]:
+            self._table.add(each, member, count)
+
+    # -------------------------------------------------------------------------------- waiting
+
+    def _queue(self, names: Sequence[str], caller: str, priority: Priority) -> tuple[int, int]:
+        """Get in line; the number of the request and its place."""
+        indices = [self._index[name] for name in names]
+        pools = sum(1 << index for index in indices)
+        who = int.from_bytes(hashlib.blake2b(caller.encode(), digest_size=8).digest(), "little")
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        with self._table:
+            line = [w for w in self._table.waiting() if w.pools & pools]
+            room = sum(self._pools[index].queue for index in indices)
+            place = None
+            if sum(w.priority == priority for w in line) < room:
+                own = (w.tag for w in line if (w.caller, w.priority) == (who, priority))
+                tag = 1 + max([*own, *(self._table.times(index)[0] for index in indices)])
+                place = self._table.queue(self._number, priority, pools, who, tag, time.time())
+        if place is None:
+            position = 1 + sum(w.priority <= priority for w in line)
+            raise self._busy(names, "the queue is full", position)
+        return self._number, place
+
+    def _advance(self) -> None:
+        """Let go ahead whoever is next, while there is room; tell those of other processes."""
+        table = self._table
+        others = set()
+        with table:
+            for entry in sorted(table.waiting(), key=_turn):
+                index = self._emptiest([i for i in self._pools if entry.pools >> i & 1])
+                if index is not None:
+                    self._grant(entry, index)
+                    others.add(entry.member)
+            self._take_notice()
+        for member in others - {table.member}:
+            table.wake(member)
+
+    def _grant(self, entry: Waiting, index: int) -> None:
+        self._table.grant(entry, index)
+        self._count(index, entry.member, 1)
+        virtual, usual = self._table.times(index)
+        self._table.set_times(index, max(virtual, entry.tag), usual)
+
+    def notice(self) -> None:
+        """Another process woke this one: hand out what it granted."""
+        with suppress(BlockingIOError):
+            os.read(self._table.pipe, 65536)
+        with self._table:
+            self._take_notice()
+
+    def _take_notice(self) -> None:
+        for number, index in self._table.granted():
+            future = self._waiters.get(number)
+            if future is None or future.done():  # it left in the meantime
+                self._count(index, self._table.member, -1)
+            else:
+                future.set_result(index)
+
+    def _give_up(self, place: int, future: asyncio.Future[int]) -> None:
+        """Wait no more. What was granted in the meantime goes to somebody else."""
+        with self._table:
+            self._take_notice()
+            if future.done():
+                self._count(future.result(), self._table.member, -1)
+            else:
+                future.cancel()
+                self._table.free(place)
+        self._advance()
+
+    # ------------------------------------------------------------------------------ what it is
+
+    def _too_late(self, names: Sequence[str], place: int) -> Busy:
+        with self._table:
+            line = self._table.waiting()
+        own = next((w for w in line if w.place == place), None)
+        before = [w for w in line if own and w.pools & own.pools and _turn(w) < _turn(own)]
+        return self._busy(names, "there was no room in time", len(before) + 1)
+
+    def _busy(self, names: Sequence[str], why: str, position: int) -> Busy:
+        states = [state for state in self.states() if state.name in names]
+        rate = sum(state.limit / state.seconds for state in states if state.seconds)
+        expected = position / rate if rate else 1.0
+        return Busy(
+            f"{' and '.join(names)} busy: {why} (position {position}, about {expected:.0f} s)",
+            position=position,
+            expected_s=expected,
+        )
+
+    def states(self) -> list[PoolState]:
+        """Each pool, as it is now."""
+        table = self._table
+        with table:
+            line = table.waiting()
+            return [
+                PoolState(
+                    name=pool.name,
+                    limit=pool.limit,
+                    in_flight=table.in_flight(index),
+                    waiting=sum(w.pools >> index & 1 for w in line),
+                    seconds=table.times(index)[1],
+                )
+                for index, pool in self._pools.items()
+            ]
+
+
+def _turn(entry: Waiting) -> tuple[int, float, float]:
+    """What decides who is next."""
+    return entry.priority, entry.tag, entry.since
+
+
+@asynccontextmanager
+async def open_admission(directory: Path, pools: Iterable[Pool]) -> AsyncIterator[Admission]:
+    """Share *pools* with every process that opens the same *directory*."""
+    table = Table(directory)
+    loop = asyncio.get_running_loop()
+    try:
+        admission = Admission(table, pools)
+        loop.add_reader(table.pipe, admission.notice)
+        try:
+            yield admission
+        finally:
+            loop.remove_reader(table.pipe)
+    finally:
+        table.close()

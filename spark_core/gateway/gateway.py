@@ -1,0 +1,167 @@
+"""The gateway of one process: which backend a request goes to, and the connections to all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic_core import from_json
+
+from ..errors import NotConfigured, NotFound, SparkError
+from .admission import Admission
+from .backends import Backend, Relay
+from .upstream import Upstream
+
+__all__ = ["Gateway", "Target", "UnknownModel"]
+
+#: Seconds that what a backend said of its models is believed, and how soon it is asked again
+#: for a model that it does not have.
+MODELS_SECONDS: Final = 10.0
+MISSED_SECONDS: Final = 1.0
+
+#: Seconds it has to say it.
+LIST_SECONDS: Final = 3.0
+
+
+class UnknownModel(NotFound):
+    """No backend serves the model; ``known`` are those that are served."""
+
+    def __init__(self, model: str, known: Iterable[str]) -> None:
+        self.model = model
+        self.known = sorted(known)
+        names = ", ".join(self.known) or "none just now"
+        super().__init__(f"the model {model!r} is not served here; known models: {names}")
+
+
+class Target:
+    """A backend as a request sees it, with the model's name as the backend knows it."""
+
+    __slots__ = ("backend", "model", "upstream")
+
+    def __init__(self, backend: Backend, upstream: Upstream, model: str | None) -> None:
+        self.backend = backend
+        self.upstream = upstream
+        self.model = model
+
+
+class Gateway:
+    """Every backend that is configured, in one process."""
+
+    def __init__(self, backends: Sequence[Backend], admission: Admission) -> None:
+        self.backends = {backend.name: backend for backend in backends}
+        self.admission = admission
+        self._upstreams = {b.name: Upstream(b.url, verify=b.section.verify_tls) for b in backends}
+        self._listed: dict[str, tuple[str, ...]] = {}
+        self._listed_at: dict[str, float] = {}
+        self._listing: dict[str, asyncio.Task[None]] = {}
+
+    def upstream(self, name: str) -> Upstream:
+        """The connections to the backend called *name*."""
+        return self._upstreams[name]
+
+    def models(self, backend: Backend) -> tuple[str, ...]:
+        """What *backend* serves, as far as is known now."""
+        return backend.models or self._listed.get(backend.name, ())
+
+    def serving(self, relay: Relay) -> list[Backend]:
+        """The backends that requests of *relay* can go to.
+
+        :raises NotConfigured: none of those that could is configured.
+        """
+        found = [backend for backend in self.backends.values() if backend.serves(relay)]
+        if not found:
+            raise NotConfigured(
+                f"no backend that serves {relay.path} is configured",
+                hint="set the url in its section of spark.toml",
+            )
+        return found
+
+    async def targets(self, relay: Relay, model: str | None) -> list[Target]:
+        """Where a request of *relay* for *model* can go; None leaves it to the backends.
+
+        :raises UnknownModel: no backend serves it.
+        :raises NotConfigured: nothing that serves *relay* is configured.
+        """
+        backends = self.serving(relay)
+        if found := self._named(backends, model):
+            self._ask_again(backends, MODELS_SECONDS)  # for the requests to come
+            return found
+        if asking := self._ask_again(backends, MISSED_SECONDS):
+            await asyncio.wait(asking)
+        if found := self._named(backends, model):
+            return found
+        assert model is not None
+        raise UnknownModel(model, {m for b in backends for m in self._names(b)})
+
+    def _named(self, backends: Iterable[Backend], model: str | None) -> list[Target]:
+        targets = []
+        for backend in backends:
+            models = self.models(backend)
+            real = backend.aliases.get(model, model) if model is not None else None
+            # What a backend serves may be unknown: it is down, or was never asked. Then it is
+            # the backend that says whether it has the model.
+            unknown = not models and self._listed_at.get(backend.name) is not None
+            if real is None or real in models or unknown:
+                targets.append(Target(backend, self._upstreams[backend.name], real))
+        return targets
+
+    def _names(self, backend: Backend) -> set[str]:
+        return {*self.models(backend), *backend.aliases}
+
+    # ------------------------------------------------------------------- asking for models
+
+    def _ask_again(self, backends: Iterable[Backend], after_s: float) -> list[asyncio.Task[None]]:
+        """Ask those that list their models and were not asked for *after_s*; the tasks that ask."""
+        oldest = time.monotonic() - after_s
+        for backend in backends:
+            if backend.models or not backend.kind.lists_models or backend.name in self._listing:
+                continue
+            if self._listed_at.get(backend.name, -1.0) <= oldest:
+                task = asyncio.create_task(self._list(backend), name=f"models of {backend.name}")
+                self._listing[backend.name] = task
+        return [self._listing[b.name] for b in backends if b.name in self._listing]
+
+    async def _list(self, backend: Backend) -> None:
+        try:
+            answer = await self.ask(backend, "/v1/models")
+            self._listed[backend.name] = tuple(str(model["id"]) for model in answer["data"])
+        except (SparkError, ValueError, LookupError, TypeError):
+            self._listed.setdefault(backend.name, ())  # what it said before may still hold
+        finally:
+            self._listed_at[backend.name] = time.monotonic()
+            del self._listing[backend.name]
+
+    async def ask(self, backend: Backend, path: str) -> Any:
+        """What *backend* answers to a GET of *path*, as JSON."""
+        upstream = self._upstreams[backend.name]
+        answer = await upstream.ask(b"GET", path.encode(), (), timeout_s=LIST_SECONDS)
+        try:
+            pieces = []
+            async with asyncio.timeout(LIST_SECONDS):
+                while piece := await answer.read():
+                    pieces.append(piece)
+        finally:
+            answer.close()
+        return from_json(b"".join(pieces))
+
+    def answered(self, backend: Backend, status: int) -> None:
+        """*backend* answered with *status*."""
+
+    def failed(self, backend: Backend, error: Exception) -> None:
+        """*backend* could not be reached, or did not answer as it should."""
+
+    async def all_models(self) -> Mapping[str, Backend]:
+        """Every model that is known now, by name, with a backend that serves it."""
+        if asking := self._ask_again(self.backends.values(), MISSED_SECONDS):
+            await asyncio.wait(asking)
+        return {name: b for b in self.backends.values() for name in sorted(self._names(b))}
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for task in [*self._listing.values()]:
+            task.cancel()
+        await asyncio.gather(*self._listing.values(), return_exceptions=True)
+        for upstream in self._upstreams.values():
+            upstream.close()

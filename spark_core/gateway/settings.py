@@ -1,0 +1,28 @@
+"""``[gateway]``"""
+
+from __future__ import annotations
+
+from pydantic import ByteSize, Field
+
+from ..settings import Section
+
+__all__ = ["GatewaySettings"]
+
+
+class GatewaySettings(Section):
+    """``[gateway]``: what holds for every request that is relayed."""
+
+    wait_s: float = Field(
+        default=60.0, ge=0, le=3600, description="How long a request may wait for its turn."
+    )
+    max_json: ByteSize = Field(
+        default=ByteSize(64 * 1024**2), ge=1, description="The largest JSON body."
+    )
+    max_upload: ByteSize = Field(
+        default=ByteSize(1024**3), ge=1, description="The largest upload of audio."
+    )
+    groups: dict[str, int] = Field(
+        default_factory=dict,
+        description="How many requests each group of backends that share a GPU works on at "
+        "once, such as `audio`.",
+    )

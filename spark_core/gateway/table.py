@@ -1,0 +1,280 @@
+"""The numbers that all processes of a host share: a small file that each maps into memory.
+
+There are three parts: the *pools* (what shares one limit), the *counts* of requests in flight
+(one for each pool and process, so that what a dead process held can be told), and the
+*waiting* requests. A lock on the file excludes the others; it is held for microseconds, and
+the system gives it back when its holder dies. Each process is a *member*: it holds a lock on a
+named pipe of its own as long as it lives, and is woken through it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from ..errors import SettingsError, Unavailable
+
+__all__ = ["Table", "Waiting"]
+
+MEMBERS: Final = 64
+POOLS: Final = 64
+WAITING: Final = 2048
+
+#: What the file begins with; it changes with the layout.
+MAGIC: Final = b"spark-admission1"
+
+_HEADER = struct.Struct("=16sQQ")  # magic, the next ticket, how many places were ever used
+_POOL = struct.Struct("=16sdd")  # digest of the name, virtual time, seconds a request takes
+_ENTRY = struct.Struct("=BBHIQQdd")  # see Waiting; the first byte is its state
+
+_POOLS_AT: Final = _HEADER.size
+_COUNTS_AT: Final = _POOLS_AT + POOLS * _POOL.size
+_ENTRIES_AT: Final = _COUNTS_AT + POOLS * MEMBERS * 2
+_SIZE: Final = _ENTRIES_AT + WAITING * _ENTRY.size
+
+_FREE, _QUEUED, _GRANTED = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that waits: whose it is, and for which pools (one bit each).
+
+    ``tag`` is its place in the order that is fair to callers; see :mod:`.admission`.
+    """
+
+    place: int
+    member: int
+    number: int
+    priority: int
+    pools: int
+    caller: int
+    tag: float
+    since: float
+
+
+class Table:
+    """The shared file of *directory*, as one member. Methods want the lock held: ``with table``."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory = directory
+        self._file = os.open(directory / "table", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _Locked(self._file):
+            self._prepare()
+            self._map = mmap.mmap(self._file, _SIZE)
+            self._counts = memoryview(self._map)[_COUNTS_AT:_ENTRIES_AT].cast("H")
+            self._pipes: dict[int, int] = {}
+            self.member, self.pipe = self._join()
+
+    def close(self) -> None:
+        """Leave: what this member held or waited for is gone."""
+        with self:
+            self._forget(self.member)
+        self._counts.release()
+        self._map.close()
+        for pipe in (self.pipe, *self._pipes.values(), self._file):
+            os.close(pipe)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    # ------------------------------------------------------------------------------- members
+
+    def _prepare(self) -> None:
+        """Make the file what this version expects; one of another layout is begun anew."""
+        if os.fstat(self._file).st_size == _SIZE and os.pread(self._file, 16, 0) == MAGIC:
+            return
+        os.ftruncate(self._file, 0)
+        os.ftruncate(self._file, _SIZE)
+        os.pwrite(self._file, MAGIC, 0)
+
+    def _join(self) -> tuple[int, int]:
+        for member in range(MEMBERS):
+            pipe = self._open_pipe(member)
+            if _locked(pipe):
+                self._forget(member)
+                return member, pipe
+            os.close(pipe)
+        raise Unavailable(f"more than {MEMBERS} processes share {self._directory}")
+
+    def _open_pipe(self, member: int) -> int:
+        path = self._directory / f"member-{member}"
+        try:
+            os.mkfifo(path, 0o600)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be made: {error.strerror}") from error
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def wake(self, member: int) -> None:
+        """Tell *member* that something was granted to it."""
+        if member not in self._pipes:
+            self._pipes[member] = self._open_pipe(member)
+        with suppress(BlockingIOError):  # it was told thousands of times already
+            os.write(self._pipes[member], b"!")
+
+    def reap(self) -> None:
+        """Give back what processes hold that died."""
+        for member in {*self._active()} - {self.member}:
+            pipe = self._open_pipe(member)
+            if _locked(pipe):
+                self._forget(member)
+            os.close(pipe)
+
+    def _active(self) -> Iterator[int]:
+        """The members that hold or wait for something."""
+        for member in range(MEMBERS):
+            if any(self._counts[member::MEMBERS]):
+                yield member
+        yield from (entry.member for entry in self.waiting())
+
+    def _forget(self, member: int) -> None:
+        for pool in range(POOLS):
+            self._counts[pool * MEMBERS + member] = 0
+        for place, state, owner in self._places():
+            if state != _FREE and owner == member:
+                self.free(place)
+
+    # --------------------------------------------------------------------------------- pools
+
+    def pool(self, name: str) -> int:
+        """The index of the pool called *name*, which is made where it is new.
+
+        :raises Unavailable: there are too many.
+        """
+        digest = hashlib.sha256(name.encode()).digest()[:16]
+        for index in range(POOLS):
+            found, _, _ = _POOL.unpack_from(self._map, _POOLS_AT + index * _POOL.size)
+            if found == digest:
+                return index
+            if found == bytes(16):
+                _POOL.pack_into(self._map, _POOLS_AT + index * _POOL.size, digest, 0.0, 0.0)
+                return index
+        raise Unavailable(f"there are more than {POOLS} pools")
+
+    def in_flight(self, pool: int) -> int:
+        """How many requests all members together have in flight in *pool*."""
+        return sum(self._counts[pool * MEMBERS : (pool + 1) * MEMBERS])
+
+    def add(self, pool: int, member: int, count: int) -> None:
+        """Count *member*'s requests in flight in *pool* up or down."""
+        self._counts[pool * MEMBERS + member] += count
+
+    def times(self, pool: int) -> tuple[float, float]:
+        """The virtual time of *pool*, and the seconds that a request in it takes."""
+        _, virtual, seconds = _POOL.unpack_from(self._map, _POOLS_AT + pool * _POOL.size)
+        return virtual, seconds
+
+    def set_times(self, pool: int, virtual: float, seconds: float) -> None:
+        """Change what :meth:`times` tells."""
+        struct.pack_into("=dd", self._map, _POOLS_AT + pool * _POOL.size + 16, virtual, seconds)
+
+    # ------------------------------------------------------------------------------- waiting
+
+    def waiting(self) -> list[Waiting]:
+        """Everything that waits, in no order."""
+        used = self._used()
+        if not used:
+            return []
+        part = memoryview(self._map)[_ENTRIES_AT : _ENTRIES_AT + used * _ENTRY.size]
+        with part:
+            return [
+                Waiting(place, member, number, priority, pools, caller, tag, since)
+                for place, (state, priority, member, number, pools, caller, tag, since) in (
+                    enumerate(_ENTRY.iter_unpack(part))
+                )
+                if state == _QUEUED
+            ]
+
+    def queue(
+        self, number: int, priority: int, pools: int, caller: int, tag: float, since: float
+    ) -> int | None:
+        """Let this member's request *number* wait; its place, or None where all are taken."""
+        used = self._used()
+        free = next((place for place, state, _ in self._places() if state == _FREE), used)
+        if free == WAITING:
+            return None
+        entry = (_QUEUED, priority, self.member, number, pools, caller, tag, since)
+        _ENTRY.pack_into(self._map, _ENTRIES_AT + free * _ENTRY.size, *entry)
+        if free == used:
+            self._set_used(used + 1)
+        return free
+
+    def grant(self, entry: Waiting, pool: int) -> None:
+        """Let *entry* go ahead in *pool*; it holds its place until its member took notice."""
+        at = _ENTRIES_AT + entry.place * _ENTRY.size
+        fields = (entry.priority, entry.member, entry.number, pool, entry.caller)
+        _ENTRY.pack_into(self._map, at, _GRANTED, *fields, entry.tag, entry.since)
+
+    def granted(self) -> Iterator[tuple[int, int]]:
+        """The numbers of this member's requests that may go ahead, and in which pool."""
+        for place, state, member in self._places():
+            if state == _GRANTED and member == self.member:
+                fields = _ENTRY.unpack_from(self._map, _ENTRIES_AT + place * _ENTRY.size)
+                self.free(place)
+                yield fields[3], fields[4]
+
+    def free(self, place: int) -> None:
+        """Nobody waits at *place* any more."""
+        self._map[_ENTRIES_AT + place * _ENTRY.size] = _FREE
+        used = self._used()
+        while used and self._map[_ENTRIES_AT + (used - 1) * _ENTRY.size] == _FREE:
+            used -= 1
+        self._set_used(used)
+
+    @property
+    def anybody_waits(self) -> bool:
+        """Whether any place is taken."""
+        return self._used() > 0
+
+    def _places(self) -> Iterator[tuple[int, int, int]]:
+        """Each place that was used: its index, state and member."""
+        for place in range(self._used()):
+            at = _ENTRIES_AT + place * _ENTRY.size
+            state, _, member = struct.unpack_from("=BBH", self._map, at)
+            yield place, state, member
+
+    def _used(self) -> int:
+        used: int = _HEADER.unpack_from(self._map, 0)[2]
+        return used
+
+    def _set_used(self, used: int) -> None:
+        struct.pack_into("=Q", self._map, 24, used)
+
+
+class _Locked:
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def _locked(file: int) -> bool:
+    """Whether nobody held the lock of *file*, which is held now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
