@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from spark_core_qdrant.store import QdrantStore
 
-from .processes import owners, until
+from .processes import fill, owners, stop, store_in
 from .stand_in_server import StandIn, serve_stand_in
 
 
@@ -38,6 +39,18 @@ async def directory(tmp_path: Path) -> AsyncIterator[Path]:
     """Where an embedded index lies; no owner outlives the test."""
     directory = tmp_path / "index"
     yield directory
-    for pid in owners(directory):
-        os.kill(pid, signal.SIGTERM)
-    await until(lambda: not owners(directory))
+    await stop(directory)
+
+
+@pytest.fixture
+async def store(directory: Path) -> AsyncIterator[QdrantStore]:
+    """A store on the embedded engine in *directory*; no owner is started yet."""
+    async with store_in(directory) as store:
+        yield store
+
+
+@pytest.fixture
+async def filled(store: QdrantStore) -> QdrantStore:
+    """The store with a collection "things" of ten points."""
+    await fill(store)
+    return store

@@ -52,10 +52,37 @@ def children() -> list[int]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until *condition* holds."""
+    """Wait until *condition*, of files and processes of others, holds.
+
+    It is looked at again and again: that another process has started, has written a file or was
+    waited for by its own parent is no event here.
+    """
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 (of other processes there are no events)
+        while not condition():  # noqa: ASYNC110 (see above)
             await asyncio.sleep(0.02)
+
+
+async def ended(pid: int) -> None:
+    """Wait until the process has ended: what stands for it becomes readable then."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def stop(directory: Path) -> None:
+    """Let whoever owns *directory* leave, and wait until it has."""
+    for pid in owners(directory):
+        os.kill(pid, signal.SIGTERM)
+        await ended(pid)
 
 
 async def start_program(source: str, *arguments: str) -> asyncio.subprocess.Process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[EdgeEngine]:
-    """An engine in this process."""
+    """An engine in this process, whose threads take turns as in its own."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(program.TURN)
     engine = EdgeEngine(tmp_path)
     yield engine
     engine.close()
+    sys.setswitchinterval(usual)
 
 
 class Watched:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import socket
 import stat
 import struct
@@ -28,11 +27,10 @@ from .processes import (
     note,
     output,
     owner_pid,
-    owners,
     some_points,
     start_program,
+    stop,
     store_in,
-    until,
 )
 
 pytestmark = pytest.mark.anyio
@@ -82,19 +80,18 @@ except SettingsError as error:
     assert "Permission denied" in said
 
 
-async def test_a_damaged_catalog_is_named_and_nothing_is_deleted(directory: Path) -> None:
+async def test_a_damaged_catalog_is_named_and_nothing_is_deleted(
+    filled: QdrantStore, directory: Path
+) -> None:
     """Neither started over and over, nor taken for an empty index."""
-    async with store_in(directory) as store:
-        await fill(store)
-        os.kill(owner_pid(directory), signal.SIGTERM)
-        await until(lambda: not owners(directory))
-        whole = (directory / "catalog.json").read_bytes()
-        for damaged in (b"", whole[:-20], b"[]", b'{"things": {}}', b'{"things": 1}', b"\xff"):
-            (directory / "catalog.json").write_bytes(damaged)
-            with pytest.raises(Unavailable, match=r"catalog\.json"):
-                await store.collections()
-        (directory / "catalog.json").write_bytes(whole)
-        assert await store.collection("things").count() == 10
+    await stop(directory)
+    whole = (directory / "catalog.json").read_bytes()
+    for damaged in (b"", whole[:-20], b"[]", b'{"things": {}}', b'{"things": 1}', b"\xff"):
+        (directory / "catalog.json").write_bytes(damaged)
+        with pytest.raises(Unavailable, match=r"catalog\.json"):
+            await filled.collections()
+    (directory / "catalog.json").write_bytes(whole)
+    assert await filled.collection("things").count() == 10
 
 
 async def test_an_owner_that_cannot_start_says_why(
@@ -159,27 +156,25 @@ async def test_answers_are_never_mixed_up(directory: Path) -> None:
         assert await things.count() == 50
 
 
-async def test_a_batch_of_20_mb_is_stored(directory: Path) -> None:
+async def test_a_batch_of_20_mb_is_stored(store: QdrantStore) -> None:
     """In pieces, and one text of 8 MB in one piece."""
-    async with store_in(directory) as store:
-        await store.create("things", SPEC)
-        things = store.collection("things")
-        texts = ["gear " * 20_000] * 120 + ["x" * 8_000_000]
-        points = [Point(point_id(str(n)), [1, 0, 0], text) for n, text in enumerate(texts)]
-        await things.upsert(points)
-        assert await things.count() == 121
-        lengths = [len(hit.text) for hit in await things.scroll(limit=200)]
-        assert sorted(lengths) == sorted(map(len, texts))
+    await store.create("things", SPEC)
+    things = store.collection("things")
+    texts = ["gear " * 20_000] * 120 + ["x" * 8_000_000]
+    points = [Point(point_id(str(n)), [1, 0, 0], text) for n, text in enumerate(texts)]
+    await things.upsert(points)
+    assert await things.count() == 121
+    lengths = [len(hit.text) for hit in await things.scroll(limit=200)]
+    assert sorted(lengths) == sorted(map(len, texts))
 
 
-async def test_a_bad_point_far_behind_in_a_batch_stores_nothing(directory: Path) -> None:
+async def test_a_bad_point_far_behind_in_a_batch_stores_nothing(store: QdrantStore) -> None:
     """The pieces of a batch are checked before the first is stored."""
-    async with store_in(directory) as store:
-        await store.create("things", SPEC)
-        bad = Point(point_id("bad"), [1, 0], "gear")
-        with pytest.raises(InvalidRequest, match="3 numbers"):
-            await store.collection("things").upsert([*some_points(0, 500), bad])
-        assert await store.collection("things").count() == 0
+    await store.create("things", SPEC)
+    bad = Point(point_id("bad"), [1, 0], "gear")
+    with pytest.raises(InvalidRequest, match="3 numbers"):
+        await store.collection("things").upsert([*some_points(0, 500), bad])
+    assert await store.collection("things").count() == 0
 
 
 def say(directory: Path, said: bytes) -> bytes:
@@ -252,14 +247,12 @@ async def test_searches_are_answered_during_large_changes(directory: Path) -> No
         assert searches > 10
 
 
-async def test_many_requests_at_once_are_all_answered(directory: Path) -> None:
+async def test_many_requests_at_once_are_all_answered(filled: QdrantStore, directory: Path) -> None:
     """More than the socket has places in its queue."""
-    async with store_in(directory) as store:
-        await fill(store)
-        stores = [open_embedded(directory, idle=60.0) for _ in range(20)]
-        async with asyncio.TaskGroup() as group:
-            for opening in stores:
-                group.create_task(ask_often(opening))
+    stores = [open_embedded(directory, idle=60.0) for _ in range(20)]
+    async with asyncio.TaskGroup() as group:
+        for opening in stores:
+            group.create_task(ask_often(opening))
 
 
 async def ask_often(opening: Any) -> None:

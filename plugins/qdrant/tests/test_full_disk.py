@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from spark_core.contracts.vectors import Point, Query
 from spark_core.errors import StorageFull
 from spark_core.testing.vectors import point_id
 
-from .processes import SPEC, fill, kill, owner_pid, owners, some_points, store_in, until
+from .processes import SPEC, fill, kill, owner_pid, some_points, stop, store_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.privileged]  # mounting is
 
@@ -47,12 +46,6 @@ def fill_up(disk: Path, leave: int) -> None:
             file.write(bytes(min(rest, 2**20)))
 
 
-async def leave(directory: Path) -> None:
-    """Let the owner go, whose disk is about to be taken away."""
-    os.kill(owner_pid(directory), signal.SIGTERM)
-    await until(lambda: not owners(directory))
-
-
 async def test_a_disk_that_fills_up_keeps_what_was_acknowledged(small_disk: Path) -> None:
     """Batches of one piece are stored or refused; nothing is lost when the owner is killed."""
     directory = small_disk / "index"
@@ -69,7 +62,7 @@ async def test_a_disk_that_fills_up_keeps_what_was_acknowledged(small_disk: Path
         assert await things.count() == stored
         kill(directory)
         assert await things.count() == stored
-        await leave(directory)
+        await stop(directory)
 
 
 async def test_a_disk_without_any_room_can_still_be_searched(small_disk: Path) -> None:
@@ -96,7 +89,7 @@ async def test_a_disk_without_any_room_can_still_be_searched(small_disk: Path) -
         (small_disk / "somebody's file").unlink()
         await things.upsert(some_points(10, 1))
         assert await things.count() == 11
-        await leave(directory)
+        await stop(directory)
 
 
 async def test_a_write_that_might_not_fit_is_never_begun(

@@ -19,6 +19,7 @@ from spark_core.testing.vectors import point_id
 from .processes import (
     SPEC,
     children,
+    ended,
     fill,
     kill,
     note,
@@ -27,6 +28,7 @@ from .processes import (
     owners,
     some_points,
     start_program,
+    stop,
     store_in,
     until,
 )
@@ -36,12 +38,11 @@ pytestmark = pytest.mark.anyio
 # ----------------------------------------------------------------------- coming and going
 
 
-async def test_an_owner_starts_on_demand(directory: Path) -> None:
+async def test_an_owner_starts_on_demand(store: QdrantStore, directory: Path) -> None:
     """Opening the store starts nothing, the first request does."""
-    async with store_in(directory) as store:
-        assert not owners(directory)
-        assert await store.collections() == []
-        assert owners(directory) == [owner_pid(directory)]
+    assert not owners(directory)
+    assert await store.collections() == []
+    assert owners(directory) == [owner_pid(directory)]
 
 
 async def test_an_owner_keeps_nothing_of_the_program_that_started_it(
@@ -69,7 +70,7 @@ async def test_the_loop_runs_on_while_an_owner_starts(directory: Path) -> None:
         turns = 0
         while not request.done():
             turns += 1
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         await request
     assert turns > 10
 
@@ -87,21 +88,22 @@ asyncio.run(main())
 """
 
 
-async def test_programs_that_start_at_one_moment_share_one_owner(directory: Path) -> None:
+async def test_programs_that_start_at_one_moment_share_one_owner(
+    store: QdrantStore, directory: Path
+) -> None:
     """Eight programs and this one: one owner remains, and everybody is answered."""
-    async with store_in(directory) as store:
-        await fill(store, count=1)
-        programs = [await start_program(ADD_ONE, str(directory), f"from {n}") for n in range(8)]
-        for program in programs:
-            assert program.stdout is not None
-            assert await program.stdout.readline() == b"ready\n"
-        pid = owner_pid(directory)
-        os.kill(pid, signal.SIGKILL)
-        answers = asyncio.gather(*(output(program, b"go\n") for program in programs))
-        assert await store.collection("things").count() >= 1
-        assert set(await answers) == {b"True\n"}
-        assert await store.collection("things").count() == 9
-        await until(lambda: owners(directory) == [owner_pid(directory)])
+    await fill(store, count=1)
+    programs = [await start_program(ADD_ONE, str(directory), f"from {n}") for n in range(8)]
+    for program in programs:
+        assert program.stdout is not None
+        assert await program.stdout.readline() == b"ready\n"
+    pid = owner_pid(directory)
+    os.kill(pid, signal.SIGKILL)
+    answers = asyncio.gather(*(output(program, b"go\n") for program in programs))
+    assert await store.collection("things").count() >= 1
+    assert set(await answers) == {b"True\n"}
+    assert await store.collection("things").count() == 9
+    await until(lambda: owners(directory) == [owner_pid(directory)])
 
 
 def in_a_loop_of_its_own(directory: Path, number: int) -> int:
@@ -113,26 +115,25 @@ def in_a_loop_of_its_own(directory: Path, number: int) -> int:
     return asyncio.run(count())
 
 
-async def test_two_event_loops_of_one_process_share_an_owner(directory: Path) -> None:
+async def test_two_event_loops_of_one_process_share_an_owner(
+    filled: QdrantStore, directory: Path
+) -> None:
     """A thread with a loop of its own is but another user."""
-    async with store_in(directory) as store:
-        await fill(store)
-        kill(directory)
-        threads = [asyncio.to_thread(in_a_loop_of_its_own, directory, n) for n in (20, 30)]
-        assert max(await asyncio.gather(*threads)) == 12
-        await until(lambda: owners(directory) == [owner_pid(directory)])
+    kill(directory)
+    threads = [asyncio.to_thread(in_a_loop_of_its_own, directory, n) for n in (20, 30)]
+    assert max(await asyncio.gather(*threads)) == 12
+    await until(lambda: owners(directory) == [owner_pid(directory)])
 
 
-async def test_sigterm_makes_it_write_everything_and_leave(directory: Path) -> None:
+async def test_sigterm_makes_it_write_everything_and_leave(
+    filled: QdrantStore, directory: Path
+) -> None:
     """What was stored is there afterwards; the note and the socket are not."""
-    async with store_in(directory) as store:
-        await fill(store)
-        home = Path(note(directory)["socket"]).parent
-        os.kill(owner_pid(directory), signal.SIGTERM)
-        await until(lambda: not owners(directory))
-        assert not home.exists()
-        assert not (directory / "owner.json").exists()
-        assert await store.collection("things").count() == 10
+    home = Path(note(directory)["socket"]).parent
+    await stop(directory)
+    assert not home.exists()
+    assert not (directory / "owner.json").exists()
+    assert await filled.collection("things").count() == 10
 
 
 async def test_it_leaves_when_nobody_asks_and_no_zombie_remains(directory: Path) -> None:
@@ -190,24 +191,22 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("batches", [60, pytest.param(2_000, marks=pytest.mark.slow)])
 async def test_killed_in_the_middle_of_traffic_it_loses_nothing(
-    directory: Path, batches: int
+    filled: QdrantStore, directory: Path, batches: int
 ) -> None:
     """Programs that search and store see no error; each point that was stored is there once."""
-    async with store_in(directory) as store:
-        await fill(store)
-        searching = await start_program(SEARCH, str(directory))
-        storing = await start_program(UPSERT, str(directory), str(batches))
-        assert storing.stdout is not None
-        acknowledged = 0
-        async for _ in storing.stdout:
-            acknowledged += 1
-            if acknowledged % 15 == 0:
-                await until((directory / "owner.json").exists)
-                kill(directory)
-        assert await storing.wait() == 0
-        assert int(await output(searching, b"stop\n")) > 0
-        assert acknowledged == batches
-        assert await store.collection("things").count() == 10 + batches * 40
+    searching = await start_program(SEARCH, str(directory))
+    storing = await start_program(UPSERT, str(directory), str(batches))
+    assert storing.stdout is not None
+    acknowledged = 0
+    async for _ in storing.stdout:
+        acknowledged += 1
+        if acknowledged % 15 == 0:
+            await until((directory / "owner.json").exists)
+            kill(directory)
+    assert await storing.wait() == 0
+    assert int(await output(searching, b"stop\n")) > 0
+    assert acknowledged == batches
+    assert await filled.collection("things").count() == 10 + batches * 40
 
 
 async def test_killed_while_it_starts_it_is_started_again(directory: Path) -> None:
@@ -299,14 +298,14 @@ async def test_a_note_of_no_use_is_survived(directory: Path, content: bytes) -> 
         assert await store.collection("things").count() == 10
 
 
-async def test_the_socket_of_a_killed_owner_is_cleared_away(directory: Path) -> None:
+async def test_the_socket_of_a_killed_owner_is_cleared_away(
+    filled: QdrantStore, directory: Path
+) -> None:
     """By the next one: nothing piles up in the temporary folder."""
-    async with store_in(directory) as store:
-        await fill(store)
-        home = Path(note(directory)["socket"]).parent
-        kill(directory)
-        assert await store.collection("things").count() == 10
-        assert not home.exists()
+    home = Path(note(directory)["socket"]).parent
+    kill(directory)
+    assert await filled.collection("things").count() == 10
+    assert not home.exists()
 
 
 async def test_a_deleted_directory_is_a_fresh_index(directory: Path) -> None:
@@ -318,32 +317,30 @@ async def test_a_deleted_directory_is_a_fresh_index(directory: Path) -> None:
         assert await store.collections() == []
         await fill(store, count=3)
         assert await other.collection("things").count() == 3
-        await until(lambda: former not in owners(directory))
+        await ended(former)
         assert owners(directory) == [owner_pid(directory)]
         assert await other.collection("things").count() == 3
 
 
-async def test_a_copied_directory_is_an_index_of_its_own(directory: Path, tmp_path: Path) -> None:
+async def test_a_copied_directory_is_an_index_of_its_own(
+    filled: QdrantStore, directory: Path, tmp_path: Path
+) -> None:
     """Even where the original was in use: the note it brings along names another's owner."""
-    async with store_in(directory) as store:
-        await fill(store)
-        await store.collection("things").flush()
-        copy = tmp_path / "copy"
-        shutil.copytree(directory, copy)
-        async with store_in(copy, idle=0.1) as copied:
-            await copied.collection("things").delete(ids=[point_id("0")])
-            assert await copied.collection("things").count() == 9
-        assert await store.collection("things").count() == 10
-        assert os.stat(note(directory)["socket"])
+    await filled.collection("things").flush()
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    async with store_in(copy, idle=0.1) as copied:
+        await copied.collection("things").delete(ids=[point_id("0")])
+        assert await copied.collection("things").count() == 9
+    assert await filled.collection("things").count() == 10
+    assert os.stat(note(directory)["socket"])
 
 
-async def test_an_owner_without_its_socket_gives_way(directory: Path) -> None:
+async def test_an_owner_without_its_socket_gives_way(filled: QdrantStore, directory: Path) -> None:
     """Somebody cleans the temporary folder: new programs are answered all the same."""
-    async with store_in(directory) as store:
-        await fill(store)
-        shutil.rmtree(Path(note(directory)["socket"]).parent)
-        async with store_in(directory) as other:
-            assert await other.collection("things").count() == 10
+    shutil.rmtree(Path(note(directory)["socket"]).parent)
+    async with store_in(directory) as other:
+        assert await other.collection("things").count() == 10
 
 
 @pytest.mark.parametrize(
