@@ -113,8 +113,7 @@ class Engine:
                 if self.knobs.work_seconds:
                     await asyncio.sleep(self.knobs.work_seconds)
                 for text, size in merged(tokens):
-                    if self.knobs.token_seconds:
-                        await asyncio.sleep(size * self.knobs.token_seconds)
+                    await asyncio.sleep(size * self.knobs.token_seconds)
                     self.totals["generated"] += size
                     yield text
         except (asyncio.CancelledError, GeneratorExit):

@@ -174,9 +174,12 @@ class StandIn:
         self._begin()
         try:
             return await self._respond(request, fault)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             self.counters.cancelled += 1
             raise
+        except ConnectionError:  # the same, noticed by a write
+            self.counters.cancelled += 1
+            return web.Response()
         finally:
             self.counters.in_flight -= 1
             self._changed()

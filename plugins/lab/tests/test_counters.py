@@ -9,13 +9,22 @@ import resource
 import socket
 from contextlib import suppress
 
+import httpx
 import pytest
 import spark_core_lab
+from spark_core_lab.answers import Stream
+from spark_core_lab.backend import Backend
+from spark_core_lab.knobs import Knobs
+from spark_core_lab.server import StandIn
 
 pytestmark = pytest.mark.anyio
 
 ASKED = {"model": "lab/echo", "messages": [{"role": "user", "content": "hello"}]}
 CHAT = "/v1/chat/completions"
+
+
+def port_of(stand_in):
+    return int(stand_in.url.rpartition(":")[2])
 
 
 async def test_work_and_probes_are_counted_apart(lab, http):
@@ -53,6 +62,31 @@ async def test_a_client_that_leaves_frees_the_gpu(lab, http, stream):
     assert vllm.backend.engine.totals["abort"] == 1
 
 
+async def test_a_client_that_leaves_is_not_complained_of(http, caplog):
+    """Even where that is noticed in the midst of writing to it."""
+
+    class Leaving(Backend):
+        name = "leaving"
+
+        def routes(self):
+            return {("POST", "/"): self.answer}
+
+        async def answer(self, call):
+            return Stream(self.pieces())
+
+        async def pieces(self):
+            yield b"begun"
+            stand_in.faults.set("refuse")  # which resets the connection
+            yield b"too late"
+
+    async with StandIn(Leaving(Knobs()), "127.0.0.1", 0).serving() as stand_in:
+        with pytest.raises(httpx.TransportError):
+            await http.post(stand_in.url)
+        await stand_in.until(lambda s: s.in_flight == 0)
+        assert stand_in.cancelled == 1
+    assert not caplog.records
+
+
 async def test_one_who_has_got_everything_has_not_left(lab, http):
     body = {**ASKED, "stream": True}
     await http.post(lab.vllm.url + CHAT, json=body, headers={"connection": "close"})
@@ -84,7 +118,7 @@ async def test_counters_are_told_and_forgotten_over_http(lab, http):
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing_open():
     async with spark_core_lab.start("kokoro") as lab:
-        port = int(lab.kokoro.url.rpartition(":")[2])
+        port = port_of(lab.kokoro)
         with pytest.raises(OSError, match="in use"):
             async with spark_core_lab.start("vllm", "bge_m3", ports={"bge_m3": port}):
                 pass
@@ -109,7 +143,7 @@ async def test_too_many_connections_wait_for_their_turn(lab, caplog):
         for client in clients:
             client.setblocking(False)
             with suppress(BlockingIOError):
-                client.connect(("127.0.0.1", int(lab.vllm.url.rpartition(":")[2])))
+                client.connect(("127.0.0.1", port_of(lab.vllm)))
         for _ in range(3):  # turns of the loop
             await asyncio.sleep(0)
         with pytest.raises(OSError, match="Too many open files"):
