@@ -164,14 +164,6 @@ async def test_a_later_piece_is_embedded_with_its_title(desk):
     assert [point.text.count("Pump") for point in await desk.points()].count(0) == 1
 
 
-async def test_bm25_is_given_the_true_mean_length(desk):
-    """It is measured over the pieces before the first one is stored."""
-    await desk.backfill()
-    texts = [point.text for point in await desk.points()]
-    mean = sum(desk.store.lengths(texts)) / len(texts)
-    assert (await desk.status()).average_length == pytest.approx(mean, abs=0.01)
-
-
 # ------------------------------------------------------------------------------- after a stop
 
 
@@ -300,28 +292,6 @@ async def test_an_index_that_lost_points_is_noticed(desk):
         await desk.backfill()
     assert await desk.embedded() == 5
     assert contents(await desk.points()) == await undisturbed(desk)
-
-
-async def test_the_mean_length_of_many_texts_is_that_of_a_part(desk, monkeypatch):
-    """Behind the first ones of each kind some stand for all, wherever the long ones are."""
-    monkeypatch.setattr("spark_core_ingest.indexing.MEASURED", 500)
-    long = [Row(f"{n:05}", "word " * (20 + n % 5)) for n in range(1000, 3500)]
-    desk.rows["mail"] = [Row(f"{n:05}", "word " * (1 + n % 3)) for n in range(3000)]
-    desk.rows["note"] = [Row(f"{n:05}", "word") for n in range(1000)] + long
-    measured = 0
-    lengths = desk.store.lengths
-
-    def counted(texts):
-        nonlocal measured
-        measured += len(texts)
-        return lengths(texts)
-
-    desk.store.lengths = counted
-    await desk.backfill()
-    assert measured < 2000
-    texts = [point.text for point in await desk.points()]
-    mean = sum(lengths(texts)) / len(texts)
-    assert (await desk.status()).average_length == pytest.approx(mean, rel=0.02)
 
 
 async def test_a_first_run_asks_the_embedder_before_the_store(desk):
