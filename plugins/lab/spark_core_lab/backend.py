@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar
 
-from .answers import Answer, Call, Handler, Refused, in_json
+from .answers import STAND_IN, Answer, Call, Handler, Refused, Stream, in_json
 from .gpu import Gpu
 from .knobs import Knobs
 
@@ -42,6 +42,17 @@ class Backend(ABC):
         """What goes on beside the requests."""
         return nullcontext()
 
+    async def answer(self, call: Call) -> Answer | Stream:
+        """What *call* gets, which may be an error."""
+        try:
+            return await self.handler(call)(call)
+        except Refused as refused:
+            return refused.answer
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # The real ones check all of a request; these only read what they need of it.
+            why = f"{STAND_IN}: the request makes no sense ({type(error).__name__})"
+            return self.failure(400, why)
+
     def handler(self, call: Call) -> Handler:
         """What answers *call*.
 
@@ -61,7 +72,7 @@ class Backend(ABC):
         """
         try:
             value = json.loads(call.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise Refused(self.failure(400, "the body is not a JSON object"))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from .answers import STAND_IN, Answer, Call, Refused, Stream, in_json
+from .answers import STAND_IN, Answer, Call, in_json
 from .backend import Backend
 from .exchange import in_pieces, make_request, read_call
 from .faults import Fault, Faults
@@ -195,7 +195,7 @@ class StandIn:
         call = await read_call(request, fault)
         self.recent.append(replace(call, form={}) if call.form else call)
         instead = await self._instead(fault) if fault else None
-        reply = instead or await self._reply(call)
+        reply = instead or await self.backend.answer(call)
         headers = {**self._headers, "content-type": reply.type, **reply.headers}
         if isinstance(reply, Answer) and not (fault and fault.fault in OF_THE_BODY):
             return web.Response(body=reply.body, status=reply.status, headers=headers)
@@ -214,12 +214,6 @@ class StandIn:
             wait = {} if fault.seconds is None else {"retry-after": f"{fault.seconds:g}"}
             return replace(answer, headers={**answer.headers, **wait})
         return None
-
-    async def _reply(self, call: Call) -> Answer | Stream:
-        try:
-            return await self.backend.handler(call)(call)
-        except Refused as refused:
-            return refused.answer
 
     # ----------------------------------------------------------------------------- control
 

@@ -80,7 +80,7 @@ class Vllm(Backend):
             raise _malformed("Unsupported Media Type: Only 'application/json' is allowed")
         try:
             value = json.loads(call.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _malformed("{'type': 'json_invalid', 'msg': 'JSON decode error'}") from None
         if not isinstance(value, dict):
             raise _malformed("{'type': 'model_attributes_type', 'loc': ('body',)}")
