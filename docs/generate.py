@@ -214,6 +214,11 @@ def _operation(operation: Operation, distribution: str) -> Iterator[str]:
     yield ""
     if operation.takes_request and operation.request.model_fields:
         yield from ("Request:", "", *_fields(operation.request), "")
+        told: set[type[BaseModel]] = set()
+        for key, inner in _inner_models(operation.request):
+            if inner not in told:
+                yield from (f"In `{key}`: {_about(inner)}", "", *_fields(inner), "")
+            told.add(inner)
     result = "Events, the last of which is the result:" if operation.streams else "Result:"
     for number, model in enumerate(operation.response):
         yield from (*(() if number else (result, "")), f"`{model.__name__}`: {_about(model)}", "")

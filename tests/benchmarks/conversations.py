@@ -27,7 +27,7 @@ class Setting:
     overlap: float = 0.15  #: share of changes at which the next speaker comes in early
     replies: float = 0.25  #: chance of a reply in a pause between sentences
     backchannels: float = 0.05  #: chance of a reply over a running sentence
-    untimed: float = 0.04  #: words that the recogniser gives no time
+    untimed: float = 0.04  #: words without times, beside all numbers; 0: every word has some
     cuts: float = 0.35  #: sentence ends at which the recogniser ends a segment
     stretched: float = 0.3  #: words before a pause that last until the next word
     jitter: float = 0.12  #: of the diarizer's borders, standard deviation in seconds
@@ -130,9 +130,10 @@ def _recognised(chance: random.Random, setting: Setting, truth: Sequence[Heard])
         if following - end > 0.3 and chance.random() < setting.stretched:
             end = following
         word = replace(heard, start=max(0.0, start), end=max(0.0, start + 0.02, end))
-        if heard.word[0].isdigit() or chance.random() < setting.untimed:
+        number = setting.untimed > 0 and heard.word[0].isdigit()
+        if number or chance.random() < setting.untimed:
             word = replace(word, start=None, end=None)
-        elif chance.random() < 0.02:
+        elif setting.untimed and chance.random() < 0.02:
             word = replace(word, end=word.start)
         yield word
 

@@ -37,6 +37,7 @@ def main() -> None:
     quick = ["--quick"] if arguments.quick else []
     for name in SPEED:
         run(name, *quick)
+    run("transcripts", *quick)
     if arguments.collections:
         run("quality", str(arguments.collections), *quick)
     else:

@@ -10,7 +10,7 @@ from itertools import accumulate, groupby, pairwise
 
 from .models import Segment, Word
 
-__all__ = ["Home", "homes_of", "sentences", "spaced", "texts_of", "with_own_words"]
+__all__ = ["Home", "homes_of", "segments_of", "sentences", "spaced", "texts_of", "with_own_words"]
 
 #: Characters of a segment's text that no word has: punctuation, mostly.
 BETWEEN = 12
@@ -103,6 +103,13 @@ def _by_time(words: Sequence[Word], segments: Sequence[Segment]) -> list[int]:
 def sentences(text: str) -> list[str]:
     """The sentences of *text*; the whole of it where it has none."""
     return [sentence for sentence in _SENTENCE.split(text) if sentence.strip()] or [text]
+
+
+def segments_of(text: str, words: Sequence[Word]) -> list[Segment]:
+    """The sentences of *text*; none where it is not made of *words*."""
+    found = sentences(text)
+    fits = _by_text(words, [_lower(sentence) for sentence in found]) is not None
+    return [Segment(text=sentence) for sentence in found] if fits else []
 
 
 def texts_of(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from spark_core.errors import BackendError
 
+from .homes import segments_of
 from .labelling import label
 from .models import Foreign, LabelledTranscript, Seconds, Segment, Turn, Word
 
@@ -45,7 +46,9 @@ def merge(transcription: Mapping[str, Any], diarization: Mapping[str, Any]) -> L
     said = _checked(Transcription, transcription, "transcription")
     spoken = _checked(Diarization, diarization, "diarization")
     words, segments = said.words or [], said.segments or []
-    if not words and not segments and said.text.strip():
+    if words and not segments:
+        segments = segments_of(said.text, words)
+    elif not segments and said.text.strip():
         segments = [Segment(text=said.text, start=0.0, end=said.duration)]
     transcript = label(words, segments, spoken.segments)
     duration = said.duration if said.duration is not None else spoken.duration

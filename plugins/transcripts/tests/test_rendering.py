@@ -108,6 +108,15 @@ def test_a_text_alone_is_kept() -> None:
     assert [(s.text, s.start, s.end) for s in transcript.segments] == [("So far.", 0.0, 2.0)]
 
 
+def test_words_take_their_punctuation_from_the_text() -> None:
+    """Some recognisers give it nowhere else, and no segments beside words."""
+    said = [{"word": word, "start": n, "end": n + 0.5} for n, word in enumerate(("so", "yes"))]
+    transcript = merge({"text": "So? Yes!", "words": said}, DIARIZATION)
+    assert [segment.text for segment in transcript.segments] == ["So?", "Yes!"]
+    transcript = merge({"text": "Something else.", "words": said}, DIARIZATION)
+    assert transcript.text == "so yes"
+
+
 def test_null_is_as_good_as_nothing() -> None:
     """Of words and segments."""
     assert merge({"text": "", "words": None, "segments": None}, DIARIZATION).segments == []
