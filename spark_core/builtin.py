@@ -10,21 +10,12 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from .clock import Clock
-from .declarations import Resource, SettingsSection
-from .gateway.gateway import Gateway
-from .gateway.opening import open_gateway
-from .gateway.settings import GatewaySettings
+from .declarations import Resource
 from .hookspecs import hookimpl
 from .operations import Effect, Empty, Operation
 from .plugins import Plugins
 from .settings import DataDirectory, StateSettings
 from .state import AuditEntry, AuditLog, Leases, State
-
-
-@hookimpl
-def spark_register_settings() -> Iterable[SettingsSection]:
-    """``[gateway]``"""
-    return (SettingsSection("gateway", GatewaySettings),)
 
 
 @hookimpl
@@ -34,7 +25,6 @@ def spark_register_resources() -> Iterable[Resource[object]]:
         Resource(State, open_state),
         Resource(Leases, open_leases),
         Resource(AuditLog, open_audit_log),
-        Resource(Gateway, open_gateway),
     )
 
 
@@ -92,6 +82,7 @@ class PluginList(BaseModel):
 
 async def list_plugins(request: Empty, plugins: Plugins) -> PluginList:
     """List the installed plugins, the broken ones with what is wrong."""
+    plugins.examine()
     fields = ("name", "distribution", "version", "status", "error", "hooks")
     return PluginList(
         plugins=[

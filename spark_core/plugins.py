@@ -66,10 +66,11 @@ class Plugins:
     """Everything that is installed, and what it offers.
 
     Each hook is called once, here, one plugin at a time, so that a plugin whose hook raises
-    is named and left out of that hook while the others go on.
+    is named and left out of that hook while the others go on. So is one whose offers cannot
+    be described in JSON, if they are *examined*: that takes longer than all the rest.
     """
 
-    def __init__(self, plugins: Iterable[Plugin]) -> None:
+    def __init__(self, plugins: Iterable[Plugin], *, examined: bool = True) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._plugins = _by_name(plugins)
@@ -80,16 +81,24 @@ class Plugins:
         for name in (n for n in vars(hookspecs) if n.startswith("spark_register_")):
             self._offers[name] = list(self._collect(name))
         self._check_duplicates()
+        if examined:
+            self.examine()
 
     @classmethod
-    def discover(cls, disabled: Iterable[str] = ()) -> Plugins:
+    def discover(cls, disabled: Iterable[str] = (), *, examined: bool = True) -> Plugins:
         """Load every installed plugin but those that are *disabled*.
 
         :raises PluginError: two distributions offer the same name.
         """
         entry_points = _unique(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
         off = frozenset(disabled)
-        return cls(_load(point, point.name not in off) for point in entry_points)
+        return cls((_load(p, p.name not in off) for p in entry_points), examined=examined)
+
+    def examine(self) -> None:
+        """Leave out what would spoil the documents that are made of what all plugins offer."""
+        for hook in ("spark_register_settings", "spark_register_operations"):
+            broken = {id(o.plugin) for o in self._offers[hook] if not _is_describable(hook, o)}
+            self._offers[hook] = [o for o in self._offers[hook] if id(o.plugin) not in broken]
 
     def _register(self, plugin: Plugin) -> None:
         try:
@@ -232,8 +241,6 @@ def _checked(hook: str, item: Any) -> Any:
         raise TypeError(f"it offers {type(item).__name__} instead of {expected.__name__}")
     if isinstance(item, SettingsSection):
         _check_section(item)
-    elif isinstance(item, Operation):
-        check_operation(item)
     claims(item)  # what has no name of its own fails here, by its plugin's
     return item
 
@@ -244,7 +251,20 @@ def _check_section(section: SettingsSection) -> None:
     if section.path in {core.path for core in CORE_SECTIONS}:
         raise TypeError(f"[{section.path}] belongs to spark-core")
     section.model.model_rebuild()  # an annotation that means nothing fails here, by name
-    schema_of(section.model, f"[{section.path}]")
+
+
+def _is_describable(hook: str, offer: _Offer) -> bool:
+    """Whether *offer* has a JSON schema; if not, its plugin is told why."""
+    item = offer.item
+    try:
+        if isinstance(item, Operation):
+            check_operation(item)
+        else:
+            schema_of(item.model, f"[{item.path}]")
+    except (Exception, SystemExit) as error:
+        offer.plugin.error = f"{hook}: {_described(error)}"
+        return False
+    return True
 
 
 def _by_name(plugins: Iterable[Plugin]) -> list[Plugin]:

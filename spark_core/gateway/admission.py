@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import Unavailable
-from .table import Table, Waiting
+from .table import Sighting, Sightings, Table, Waiting
 
 __all__ = ["Admission", "Busy", "Pool", "PoolState", "Priority", "Slot", "open_admission"]
 
@@ -276,6 +276,14 @@ class Admission:
         self._advance()
 
     # ------------------------------------------------------------------------------ what it is
+
+    def saw(self, name: str, what: Sighting) -> None:
+        """Note that *what* was seen just now of the backend called *name*."""
+        self._table.saw(self._index[name], what, time.time())
+
+    def sightings(self, name: str) -> Sightings:
+        """What all processes saw of the backend called *name*."""
+        return self._table.sightings(self._index[name])
 
     def _too_late(self, names: Sequence[str], place: int) -> Busy:
         with self._table:

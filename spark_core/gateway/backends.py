@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -13,6 +13,7 @@ from ..settings import Section
 
 __all__ = [
     "AUDIO",
+    "Ask",
     "Backend",
     "BackendKind",
     "BackendSettings",
@@ -24,6 +25,9 @@ __all__ = [
 #: Requests at once that a backend is given where settings do not say: what one vLLM on a
 #: Spark works on at the same moment without making each of them much slower.
 LIMIT: Final = 32
+
+
+JSON: Final = "application/json"
 
 
 def _web_address(url: str | None) -> str | None:
@@ -129,13 +133,26 @@ class Group:
 AUDIO: Final = Group("audio", limit=2, most=3)
 
 
+class Ask(Protocol):
+    """Asks one server: what it answers to a GET of *path*, or to a POST of *body*.
+
+    *kind* is the body's content type. It raises a :class:`~spark_core.errors.SparkError` where
+    the answer is no success.
+    """
+
+    async def __call__(self, path: str, body: bytes = b"", kind: str = JSON) -> bytes:
+        """Ask."""
+        ...
+
+
 @dataclass(frozen=True)
 class BackendKind:
     """A kind of server, the section of settings that says where some are, and what it serves.
 
     ``lists_models`` says that ``GET /v1/models`` tells its models; else ``models`` are those of
     a server whose settings name none, and ``aliases`` the names that OpenAI's clients use.
-    ``health`` is the path of its own health check.
+    ``health`` is the path of its own health check. ``check`` is handed something that asks one
+    server, and does real work there: it says what it saw, or raises.
     """
 
     name: str
@@ -147,6 +164,7 @@ class BackendKind:
     health: str = "/health"
     group: Group | None = None
     limit: int = LIMIT
+    check: Callable[[Ask], Awaitable[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from pydantic_core import from_json
 
-from ..errors import NotConfigured, NotFound, SparkError
+from ..errors import BackendError, NotConfigured, NotFound, SparkError, TimedOut
 from .admission import Admission
 from .backends import Backend, Relay
-from .upstream import Upstream
+from .table import Sighting
+from .upstream import Refused, Upstream
 
 __all__ = ["Gateway", "Target", "UnknownModel"]
 
@@ -125,7 +126,7 @@ class Gateway:
 
     async def _list(self, backend: Backend) -> None:
         try:
-            answer = await self.ask(backend, "/v1/models")
+            answer = from_json(await self.ask(backend, "/v1/models", wait_s=LIST_SECONDS))
             self._listed[backend.name] = tuple(str(model["id"]) for model in answer["data"])
         except (SparkError, ValueError, LookupError, TypeError):
             self._listed.setdefault(backend.name, ())  # what it said before may still hold
@@ -133,24 +134,43 @@ class Gateway:
             self._listed_at[backend.name] = time.monotonic()
             del self._listing[backend.name]
 
-    async def ask(self, backend: Backend, path: str) -> Any:
-        """What *backend* answers to a GET of *path*, as JSON."""
-        upstream = self._upstreams[backend.name]
-        answer = await upstream.ask(b"GET", path.encode(), (), timeout_s=LIST_SECONDS)
+    async def ask(
+        self, backend: Backend, path: str, *, body: bytes = b"", kind: str = "", wait_s: float
+    ) -> bytes:
+        """What *backend* answers to a GET of *path*, or to a POST of a *body* of that *kind*.
+
+        :raises BackendError: it answers with another status than success.
+        :raises SparkError: it cannot be reached, or does not answer within *wait_s*.
+        """
+        headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
         try:
-            pieces = []
-            async with asyncio.timeout(LIST_SECONDS):
-                while piece := await answer.read():
-                    pieces.append(piece)
-        finally:
-            answer.close()
-        return from_json(b"".join(pieces))
+            async with asyncio.timeout(wait_s):
+                answer = await self._upstreams[backend.name].ask(
+                    b"POST" if body else b"GET",
+                    path.encode(),
+                    headers if body else (),
+                    body,
+                    first_byte_s=wait_s,
+                )
+                try:
+                    pieces = [piece async for piece in answer]
+                finally:
+                    answer.close()
+        except TimeoutError:
+            raise TimedOut(f"{backend.name} did not answer within {wait_s:.0f} s") from None
+        if answer.status >= 300:
+            raise BackendError(f"{backend.name} answered {path} with status {answer.status}")
+        return b"".join(pieces)
 
     def answered(self, backend: Backend, status: int) -> None:
         """*backend* answered with *status*."""
+        if status < 500:
+            self.admission.saw(backend.name, Sighting.WORKED)
 
     def failed(self, backend: Backend, error: Exception) -> None:
         """*backend* could not be reached, or did not answer as it should."""
+        if isinstance(error, Refused):
+            self.admission.saw(backend.name, Sighting.DOWN)
 
     async def all_models(self) -> Mapping[str, Backend]:
         """Every model that is known now, by name, with a backend that serves it."""

@@ -13,11 +13,11 @@ from .backends import Backend, Group
 from .gateway import Gateway
 from .settings import GatewaySettings
 
-__all__ = ["configured", "open_gateway"]
+__all__ = ["configured", "is_disabled", "open_gateway"]
 
 
 def configured(plugins: Plugins, settings: Settings) -> list[Backend]:
-    """Every backend that settings name.
+    """Every backend that settings name, those that are disabled among them.
 
     :raises SettingsError: two have the same name.
     """
@@ -36,7 +36,7 @@ async def open_gateway(
     plugins: Plugins, settings: Settings, gateway: GatewaySettings, data: DataDirectory
 ) -> AsyncIterator[Gateway]:
     """The gateway of this process; its limits hold for all processes that share *data*."""
-    backends = configured(plugins, settings)
+    backends = [b for b in configured(plugins, settings) if not is_disabled(b, gateway)]
     pools = [*_groups(backends, gateway), *_pools(backends)]
     async with open_admission(data.made() / "gateway", pools) as admission:
         opened = Gateway(backends, admission)
@@ -44,6 +44,11 @@ async def open_gateway(
             yield opened
         finally:
             await opened.aclose()
+
+
+def is_disabled(backend: Backend, settings: GatewaySettings) -> bool:
+    """Whether settings say to leave *backend* alone."""
+    return backend.name in settings.disabled or backend.kind.name in settings.disabled
 
 
 def _pools(backends: Iterable[Backend]) -> Iterator[Pool]:

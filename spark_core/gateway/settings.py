@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import ByteSize, Field
+from typing import Annotated
 
-from ..settings import Section
+from pydantic import BeforeValidator, ByteSize, Field
+
+from ..settings import Env, Section
 
 __all__ = ["GatewaySettings"]
+
+
+def _names(value: object) -> object:
+    """A list, or text with commas between names."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
 
 
 class GatewaySettings(Section):
@@ -20,6 +29,10 @@ class GatewaySettings(Section):
     )
     max_upload: ByteSize = Field(
         default=ByteSize(1024**3), ge=1, description="The largest upload of audio."
+    )
+    disabled: Annotated[tuple[str, ...], Env("DISABLED_SERVICES"), BeforeValidator(_names)] = Field(
+        default=(),
+        description="Backends, or kinds of them, that are left alone as if they were not there.",
     )
     groups: dict[str, int] = Field(
         default_factory=dict,

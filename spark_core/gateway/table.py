@@ -17,23 +17,27 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import SettingsError, Unavailable
 
-__all__ = ["Table", "Waiting"]
+__all__ = ["Sighting", "Sightings", "Table", "Waiting"]
 
 MEMBERS: Final = 64
 POOLS: Final = 64
 WAITING: Final = 2048
 
 #: What the file begins with; it changes with the layout.
-MAGIC: Final = b"spark-admission1"
+MAGIC: Final = b"spark-admission2"
 
 _HEADER = struct.Struct("=16sQQ")  # magic, the next ticket, how many places were ever used
-_POOL = struct.Struct("=16sdd")  # digest of the name, virtual time, seconds a request takes
+_POOL = struct.Struct(
+    "=16sdd5d"
+)  # digest of the name, virtual time, seconds a request takes, sightings
+_SIGHTINGS = struct.Struct("=5d")
 _ENTRY = struct.Struct("=BBHIQQdd")  # see Waiting; the first byte is its state
 
 _POOLS_AT: Final = _HEADER.size
@@ -59,6 +63,26 @@ class Waiting:
     caller: int
     tag: float
     since: float
+
+
+class Sighting(IntEnum):
+    """What can be seen of a backend."""
+
+    WORKED = 0  #: it answered a request
+    UP = 1  #: it took a connection
+    DOWN = 2  #: it took none
+    WELL = 3  #: its own health check says so
+    UNWELL = 4  #: its own health check says something else, or nothing
+
+
+class Sightings(NamedTuple):
+    """When each was last seen, in seconds since 1970; 0 for never."""
+
+    worked: float
+    up: float
+    down: float
+    well: float
+    unwell: float
 
 
 class Table:
@@ -162,11 +186,11 @@ class Table:
         """
         digest = hashlib.sha256(name.encode()).digest()[:16]
         for index in range(POOLS):
-            found, _, _ = _POOL.unpack_from(self._map, _POOLS_AT + index * _POOL.size)
+            found = _POOL.unpack_from(self._map, _POOLS_AT + index * _POOL.size)[0]
             if found == digest:
                 return index
             if found == bytes(16):
-                _POOL.pack_into(self._map, _POOLS_AT + index * _POOL.size, digest, 0.0, 0.0)
+                _POOL.pack_into(self._map, _POOLS_AT + index * _POOL.size, digest, *[0.0] * 7)
                 return index
         raise Unavailable(f"there are more than {POOLS} pools")
 
@@ -180,12 +204,25 @@ class Table:
 
     def times(self, pool: int) -> tuple[float, float]:
         """The virtual time of *pool*, and the seconds that a request in it takes."""
-        _, virtual, seconds = _POOL.unpack_from(self._map, _POOLS_AT + pool * _POOL.size)
+        _, virtual, seconds, *_ = _POOL.unpack_from(self._map, _POOLS_AT + pool * _POOL.size)
         return virtual, seconds
 
     def set_times(self, pool: int, virtual: float, seconds: float) -> None:
         """Change what :meth:`times` tells."""
         struct.pack_into("=dd", self._map, _POOLS_AT + pool * _POOL.size + 16, virtual, seconds)
+
+    # These two want no lock: a time is written at once, and the last one to write is right.
+
+    def saw(self, pool: int, what: Sighting, when: float) -> None:
+        """Note that *what* was seen of the backend with *pool*, at the time *when*."""
+        struct.pack_into("=d", self._map, self._sightings_at(pool) + 8 * what, when)
+
+    def sightings(self, pool: int) -> Sightings:
+        """When each thing was last seen of the backend with *pool*."""
+        return Sightings(*_SIGHTINGS.unpack_from(self._map, self._sightings_at(pool)))
+
+    def _sightings_at(self, pool: int) -> int:
+        return _POOLS_AT + pool * _POOL.size + _POOL.size - _SIGHTINGS.size
 
     # ------------------------------------------------------------------------------- waiting
 

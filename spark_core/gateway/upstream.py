@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -38,6 +38,9 @@ NAME_SECONDS: Final = 30.0
 #: is done with them, and free for others, before their reader is.
 HELD_BYTES: Final = 4 * 1024 * 1024
 
+
+#: Seconds that an answer may be silent, where it is not said.
+SILENT_SECONDS: Final = 600.0
 
 #: Seconds that a backend has to let go of a request that nobody waits for any more.
 LET_GO_SECONDS: Final = 1.0
@@ -65,13 +68,14 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._complete = True
-        self._head: asyncio.Future[None] | None = None
-        self.idle_since = 0.0
         self._given_up = self._paused = False
+        self.idle_since = 0.0
 
     # ------------------------------------------------------------------------- one exchange
 
-    def begin(self, when_complete: Callable[[], None]) -> asyncio.Future[None]:
+    def begin(
+        self, when_complete: Callable[[], None], first_byte_s: float, silent_s: float
+    ) -> asyncio.Future[None]:
         """Expect an answer; the future is done when its head is there.
 
         *when_complete* is called once, when the backend is done with the request, whether its
@@ -88,30 +92,33 @@ class Connection(asyncio.Protocol):
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._when_complete = when_complete
-        self._head = self._loop.create_future()
+        self._head: asyncio.Future[None] = self._loop.create_future()
+        self._first_byte_s, self._silent_s = first_byte_s, silent_s
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(first_byte_s, self._check_silence)
         return self._head
 
     def send(self, data: bytes) -> None:
         """Write to the backend."""
-        assert self._transport is not None
-        self._transport.write(data)
+        if self._transport is not None:
+            self._transport.write(data)
 
     async def send_body(self, body: AsyncIterable[bytes], chunked: bool) -> None:
         """Write *body* as it comes, no faster than the backend reads."""
         async for piece in body:
-            if not piece:
-                continue
-            if self._transport is None or self._transport.is_closing():
+            if not self.usable:
                 return  # the answer, or its failure, tells why
             self.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            self._heard = self._loop.time()
             await self._writable.wait()
-        if chunked and self._transport is not None:
+        if chunked:
             self.send(b"0\r\n\r\n")
 
     async def read(self) -> bytes:
         """What has come of the body since the last time; ``b""`` at its end.
 
         :raises BrokenOff: it will never be whole.
+        :raises TimedOut: the backend fell silent.
         :raises BackendError: it is no HTTP.
         """
         while not self._chunks:
@@ -127,44 +134,52 @@ class Connection(asyncio.Protocol):
             self._resume()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    @property
-    def complete(self) -> bool:
-        """Whether the backend has sent all it will: it may be busy with something else."""
-        return self._complete
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body, as it comes."""
+        while piece := await self.read():
+            yield piece
 
     def close(self) -> None:
         """Done with this answer: the connection is used again, or closed if more would come.
 
-        A backend that is not done yet is told to stop, and ``when_complete`` is called when it
-        has let go of the connection, up to :data:`LET_GO_SECONDS`.
+        A backend that is not done yet is told to stop.
         """
         if self._transport is None:
             return
-        whole = self._complete and self._error is None and self.was_sent
-        if whole and self._keep_alive and self.usable:
+        if not self._complete:
+            self._give_up()
+        elif self._error is None and self.was_sent and self._keep_alive and self.usable:
             self._resume()
             self._upstream.keep(self)
-        elif self._complete or not self._transport.can_write_eof():
-            self._transport.abort()
         else:
-            self._given_up = True
-            self._resume()
+            self._transport.abort()
+
+    def _give_up(self) -> None:
+        """Tell the backend to stop; it is done when it has closed its side, or after a while."""
+        if self._given_up or self._transport is None:
+            return
+        self._given_up = True
+        self._resume()
+        if self._transport.can_write_eof():
             self._transport.write_eof()
             self._loop.call_later(LET_GO_SECONDS, self.abort)
-
-    def _resume(self) -> None:
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        else:
+            self._transport.abort()
 
     def abort(self) -> None:
         """Close the connection, whatever goes on there."""
         if self._transport is not None:
             self._transport.abort()
 
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._heard = self._loop.time()
+            self._transport.resume_reading()
+
     @property
     def usable(self) -> bool:
-        """Whether another request can be sent on this connection."""
+        """Whether something can be sent on this connection."""
         return self._transport is not None and not self._transport.is_closing()
 
     # ------------------------------------------------------------------- what asyncio calls
@@ -180,14 +195,9 @@ class Connection(asyncio.Protocol):
         self._upstream.forget(self)
         if self._complete:
             return
-        if self._given_up:
-            self._fail(BrokenOff("nobody waits for this answer"))
-            return
         until_close = self.length is None and not self._chunked()
-        if self.status and until_close and exc is None:
-            self._finish()
-        else:
-            self._fail(BrokenOff(f"{self._upstream.shown} broke off its answer"))
+        whole = self.status and until_close and exc is None and not self._given_up
+        self._finish(None if whole else BrokenOff(f"{self._upstream.shown} broke off its answer"))
 
     def data_received(self, data: bytes) -> None:
         """More of the answer came."""
@@ -196,14 +206,15 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self.abort()  # nothing was asked
             return
+        self._heard = self._loop.time()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._broken("switched to another protocol")
+            self._break(BackendError(f"{self._upstream.shown} switched to another protocol"))
         except httptools.HttpParserError:
-            self._broken("sent what is not HTTP")
-        if self._waiter is not None and not self._waiter.done() and self._chunks:
-            self._waiter.set_result(None)
+            self._break(BackendError(f"{self._upstream.shown} sent what is not HTTP"))
+        if self._chunks:
+            _wake(self._waiter)
         if self._held > HELD_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -229,12 +240,11 @@ class Connection(asyncio.Protocol):
         """The head is whole; that of a 1xx announces another."""
         status = self._parser.get_status_code()
         if status < 200:
-            self.headers.clear()  # more will come
+            self.headers.clear()
             return
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()
-        if self._head is not None and not self._head.done():
-            self._head.set_result(None)
+        _wake(self._head)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -244,34 +254,46 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The answer is whole."""
         if self.status:
-            self._finish()
+            self._finish(None)
 
     # -------------------------------------------------------------------------------- ends
 
     def _chunked(self) -> bool:
         return any(n == b"transfer-encoding" and b"chunked" in v for n, v in self.headers)
 
-    def _finish(self) -> None:
+    def _check_silence(self) -> None:
+        """One timer for each answer, which is set anew where something was heard since."""
+        limit = self._silent_s if self.status else self._first_byte_s
+        left = self._heard + limit - self._loop.time()
+        if self._paused or left > 0:  # whose reader is slow is not silent
+            self._timer = self._loop.call_later(max(left, 1.0), self._check_silence)
+        else:
+            self._break(TimedOut(f"{self._upstream.shown} was silent for {limit:.0f} s"))
+
+    def _break(self, error: Exception) -> None:
+        """Tell the reader of *error*, and the backend to stop."""
+        self._error = self._error or error
+        self._tell()
+        self._give_up()
+
+    def _finish(self, error: Exception | None) -> None:
+        """The backend is done, one way or the other."""
         self._complete = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._error = self._error or error
+        self._timer.cancel()
+        self._tell()
         self._when_complete()
 
-    def _fail(self, error: Exception) -> None:
-        self._complete = True
-        self._error = error
-        for future in (self._head, self._waiter):
-            if future is not None and not future.done():
-                if future is self._head:
-                    future.set_exception(error)
-                    future.exception()  # retrieved: nobody may wait for it any more
-                else:
-                    future.set_result(None)
-        self._when_complete()
+    def _tell(self) -> None:
+        if self._error is not None and not self._head.done():
+            self._head.set_exception(self._error)
+            self._head.exception()  # retrieved: perhaps nobody waits for it any more
+        _wake(self._waiter)
 
-    def _broken(self, how: str) -> None:
-        self._fail(BackendError(f"{self._upstream.shown} {how}"))
-        self.abort()
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 def _nothing() -> None:
@@ -305,14 +327,16 @@ class Upstream:
         headers: Sequence[Header],
         body: Body = b"",
         *,
-        timeout_s: float,
+        first_byte_s: float,
+        silent_s: float = SILENT_SECONDS,
         when_complete: Callable[[], None] = _nothing,
     ) -> Connection:
-        """Send a request and wait up to *timeout_s* seconds for the head of its answer.
+        """Send a request and wait for the head of its answer, which must begin in time.
 
         *headers* are sent as they are, without ``host`` and with what frames the body. Close
         the answer when done with it. *when_complete* is called once, whatever happens, as soon
-        as the backend is done with the request.
+        as the backend is done with the request. An answer that began may be silent for
+        *silent_s* seconds.
 
         :raises Refused: no connection came about.
         :raises TimedOut: there was no answer in time.
@@ -323,7 +347,7 @@ class Upstream:
         except BaseException:
             when_complete()
             raise
-        head = connection.begin(when_complete)
+        head = connection.begin(when_complete, first_byte_s, silent_s)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         start = b"%b %b%b HTTP/1.1\r\n%b%b\r\n" % (
             method, self._prefix, target, self._host_header, lines,
@@ -332,21 +356,14 @@ class Upstream:
             if isinstance(body, bytes):
                 connection.send(start + body if body else start)
                 connection.was_sent = True
-                await self._await_head(head, timeout_s)
+                await head
             else:
                 connection.send(start)
-                await self._send_and_wait(connection, body, headers, head, timeout_s)
+                await self._send_and_wait(connection, body, headers, head)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    async def _await_head(self, head: asyncio.Future[None], timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await head
-        except TimeoutError:
-            raise TimedOut(f"{self.shown} did not answer within {timeout_s:.0f} s") from None
 
     async def _send_and_wait(
         self,
@@ -354,7 +371,6 @@ class Upstream:
         body: AsyncIterable[bytes],
         headers: Sequence[Header],
         head: asyncio.Future[None],
-        timeout_s: float,
     ) -> None:
         """An answer may come before the body was sent: then the rest is not."""
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
@@ -364,7 +380,7 @@ class Upstream:
             if sending.done():
                 sending.result()
                 connection.was_sent = True
-            await self._await_head(head, timeout_s)
+            await head
         finally:
             if not sending.done():
                 sending.cancel()

@@ -132,7 +132,9 @@ def _findings() -> tuple[list[str], list[str]]:
 @config.command("schema", params=[JSON_OPTION])
 def schema(_json: bool) -> None:
     """Print the JSON schema of spark.toml, for editors that check and complete it."""
-    tell_json(_schema([*CORE_SECTIONS, *current().plugins.settings_sections()]))
+    plugins = current().plugins
+    plugins.examine()
+    tell_json(_schema([*CORE_SECTIONS, *plugins.settings_sections()]))
 
 
 def _schema(sections: Iterable[SettingsSection]) -> dict[str, Any]:

@@ -71,9 +71,9 @@ def discover(config: str | None) -> Installed:
     with results_only():  # a plugin may print when it is imported
         try:
             source = Source.read(config)
-            return Installed(Plugins.discover(source.disabled_plugins()), source)
+            return Installed(Plugins.discover(source.disabled_plugins(), examined=False), source)
         except SettingsError as error:
-            return Installed(Plugins.discover(), error)
+            return Installed(Plugins.discover(examined=False), error)
 
 
 def make_current(context: click.Context, installed: Installed) -> None:

@@ -22,11 +22,16 @@ __all__ = ["Names"]
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+?)\.?)(?::\d*)?", re.I)
 
 
+#: How many names are remembered: callers choose what they send.
+MOST: Final = 256
+
+
 class Names:
     """Falcon middleware. *bound* is what is listened at, *allowed* what settings add."""
 
     def __init__(self, bound: str, allowed: Iterable[str]) -> None:
         self._names = frozenset(name.lower() for name in (bound, *allowed, *_of_this_machine()))
+        self._answers: dict[str | None, bool] = {}  # there are few, and each request asks
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """Let *req* pass if it is meant for this host.
@@ -46,6 +51,13 @@ class Names:
 
         Of several, joined by commas, none is a name.
         """
+        if (answer := self._answers.get(host)) is None:
+            if len(self._answers) >= MOST:
+                self._answers.clear()
+            answer = self._answers[host] = self._know(host)
+        return answer
+
+    def _know(self, host: str | None) -> bool:
         if host is None or "*" in self._names:
             return True
         found = _HOST.fullmatch(host)

@@ -19,15 +19,20 @@ from spark_core.gateway.admission import Busy
 from spark_core.gateway.gateway import UnknownModel
 from spark_core.gateway.upstream import Header, Refused
 
-__all__ = ["TooLarge", "error_answer", "error_body"]
+__all__ = ["Forbidden", "TooLarge", "error_answer", "error_body"]
 
 
 class TooLarge(InvalidRequest):
     """A body is larger than what is taken."""
 
 
+class Forbidden(SparkError):
+    """A page of another site asked."""
+
+
 #: For each error its status, OpenAI's type, and its code where it is not the error's own.
 _STATUSES: tuple[tuple[type[SparkError], int, str, str | None], ...] = (
+    (Forbidden, 403, "invalid_request_error", None),
     (TooLarge, 413, "invalid_request_error", "too_large"),
     (InvalidRequest, 400, "invalid_request_error", None),
     (UnknownModel, 404, "invalid_request_error", "model_not_found"),

@@ -5,17 +5,19 @@ They do not go through Falcon's routing: what a relay costs is most of what a ga
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 import falcon
+import falcon.asgi
 from pydantic_core import from_json, to_json
 
 from spark_core import Spark
-from spark_core.errors import InvalidRequest, Problem, SparkError
+from spark_core.errors import BackendError, InvalidRequest, Problem, SparkError
 from spark_core.gateway.admission import Priority, Slot
 from spark_core.gateway.backends import Relay
 from spark_core.gateway.gateway import Gateway, Target
@@ -23,8 +25,12 @@ from spark_core.gateway.settings import GatewaySettings
 from spark_core.gateway.upstream import BrokenOff, Connection, Header, Refused
 
 from .headers import SANE
-from .openai_errors import TooLarge, error_answer
+from .openai_errors import Forbidden, TooLarge, error_answer
+from .origins import refuse_cross_site
 from .uploads import Upload
+
+if TYPE_CHECKING:
+    from .metrics import Meter
 
 __all__ = ["Relaying"]
 
@@ -57,8 +63,12 @@ class Relaying:
         self._relays = {
             (relay.method, path): relay for relay in spark.plugins.relays() for path in relay.paths
         }
-        self._settings = spark.settings.section(GatewaySettings)
+        found = spark.settings.models().get(GatewaySettings)
+        self._settings = found if isinstance(found, GatewaySettings) else GatewaySettings()
         self._gateway: Gateway | None = None
+        from .metrics import meter  # in the worker: what it counts in is set up by then
+
+        self._meter = meter
 
     def find(self, scope: Scope) -> Relay | None:
         """The relay that *scope* asks for."""
@@ -70,9 +80,13 @@ class Relaying:
         request = Incoming(relay, scope, upload, self._settings)
         try:
             request.read_head(scope["headers"])
+            if request.from_page:
+                refuse_cross_site(falcon.asgi.Request(scope, receive))
             if self._gateway is None:
                 self._gateway = await self._spark.resolver.get(Gateway)
-            await Exchange(self._gateway, request, send).run()
+            await Exchange(self._gateway, self._meter, request, send).run()
+        except falcon.HTTPForbidden as error:
+            await _refuse(Forbidden(error.description or "refused"), request, send)
         except SparkError as error:
             if request.answered:
                 raise  # the server breaks the connection off: the client sees no clean end
@@ -96,7 +110,7 @@ class Incoming:
 
     __slots__ = (
         "_most", "_upload", "answered", "authorization", "body", "client", "encoded",
-        "headers", "id", "length", "priority", "query", "relay", "target", "wait_s",
+        "from_page", "headers", "id", "length", "priority", "query", "relay", "target", "wait_s",
     )  # fmt: skip
 
     def __init__(
@@ -115,7 +129,7 @@ class Incoming:
         self.priority = Priority.INTERACTIVE
         self.wait_s = settings.wait_s
         self.headers: list[Header] = []
-        self.encoded = False
+        self.encoded = self.from_page = False
 
     def read_head(self, headers: list[Header]) -> None:
         """Keep of *headers* what the backend is to see, and heed the rest.
@@ -132,6 +146,8 @@ class Incoming:
                 self.id = value if SANE.fullmatch(value.decode("latin-1")) else b""
             elif name.startswith(b"x-spark-"):
                 self._read_own(name, value)
+            elif name in (b"origin", b"sec-fetch-site"):
+                self.from_page = True
             else:
                 if name == b"authorization":
                     self.authorization = value
@@ -195,7 +211,7 @@ class Incoming:
         return None
 
 
-class Circle(SparkError):
+class Circle(BackendError):
     """A request came back to the gateway that relayed it."""
 
 
@@ -226,10 +242,27 @@ def _model_in(body: bytes) -> str | None:
 class Exchange:
     """One request, from its admission to the last byte of its answer."""
 
-    __slots__ = ("_asked", "_began", "_first", "_gateway", "_request", "_send", "_slot")
+    __slots__ = (
+        "_asked",
+        "_began",
+        "_first",
+        "_gateway",
+        "_meter",
+        "_meter_of",
+        "_request",
+        "_send",
+        "_slot",
+    )
 
-    def __init__(self, gateway: Gateway, request: Incoming, send: Send) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        meter: Callable[[str, str], Meter],
+        request: Incoming,
+        send: Send,
+    ) -> None:
         self._gateway = gateway
+        self._meter_of = meter
         self._request = request
         self._send = send
         self._began = time.monotonic()
@@ -243,10 +276,19 @@ class Exchange:
             answer = await self._ask(targets, model)
         except ClientLeft:
             return
+        outcome = "failed"
         try:
             await self._pass_on(answer)
+            outcome = str(answer.status)
+        except SparkError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "client-left"
+            raise
         finally:
             answer.close()
+            self._meter.count(outcome)
 
     async def _ask(self, targets: list[Target], model: str | None) -> Connection:
         """The answer of one of *targets*: another is asked where that is safe."""
@@ -256,13 +298,11 @@ class Exchange:
             target = by_name.pop(slot.name)
             try:
                 answer = await self._send_to(target, slot, model)
-            except Refused as error:
+            except SparkError as error:
                 self._gateway.failed(target.backend, error)
-                if not by_name:
-                    raise
-                continue
-            except (BrokenOff, SparkError) as error:
-                self._gateway.failed(target.backend, error)
+                self._meter.count(error.code)
+                if isinstance(error, Refused) and by_name:
+                    continue
                 raise
             if answer.status == 503 and by_name and self._request.body is not None:
                 answer.close()
@@ -278,6 +318,7 @@ class Exchange:
     async def _send_to(self, target: Target, slot: Slot, model: str | None) -> Connection:
         request = self._request
         self._slot = slot
+        self._meter = self._meter_of(request.relay.name, target.backend.name)
         self._asked = time.monotonic()
         headers = request.headers
         body: bytes | AsyncIterator[bytes] = b""
@@ -295,7 +336,8 @@ class Exchange:
             request.target,
             headers,
             body,
-            timeout_s=target.backend.section.first_byte_s,
+            first_byte_s=target.backend.section.first_byte_s,
+            silent_s=target.backend.section.silent_s,
             when_complete=slot.release,
         )
         self._first = time.monotonic()
@@ -315,19 +357,35 @@ class Exchange:
             return
         self._request.answered = True
         await send(self._start(answer))
+        last = b""
         while piece := await answer.read():
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+            last = piece
+        if _is_half_an_event(answer, last):
+            raise BrokenOff("the backend ended its answer within an event")
         await send({"type": "http.response.body", "body": b""})
 
     def _start(self, answer: Connection) -> dict[str, Any]:
         queued, asked = self._slot.queued_s, self._first - self._asked
-        added = time.monotonic() - self._began - queued - asked
+        added = max(time.monotonic() - self._began - queued - asked, 0.0)
+        self._meter.answered(queued, asked, added)
         timing = b"queue;dur=%.2f, backend;dur=%.2f, gateway;dur=%.2f" % (
-            queued * 1e3, asked * 1e3, max(added, 0.0) * 1e3,
+            queued * 1e3, asked * 1e3, added * 1e3,
         )  # fmt: skip
         headers = [h for h in answer.headers if h[0] not in HOP and h[0] != b"x-request-id"]
         headers += ((b"x-request-id", self._request.id), (b"server-timing", timing))
         return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+
+def _is_half_an_event(answer: Connection, last: bytes) -> bool:
+    """Whether a stream of events ended before its last one was whole, with *last*."""
+    if not last or last.endswith((b"\n\n", b"\r\r", b"\n\r\n")):
+        return False
+    # A piece that is no more than the end of a line says nothing by itself.
+    events = any(
+        n == b"content-type" and v.startswith(b"text/event-stream") for n, v in answer.headers
+    )
+    return events and bool(last.strip())
 
 
 def _renamed(body: bytes, asked: str | None, real: str | None) -> bytes:

@@ -59,6 +59,7 @@ def _own(status: Status) -> Iterable[Route]:
         ("/", status.index, "What there is."),
         ("/health", status.health, "Whether this process answers."),
         ("/ready", status.ready, "Whether what it needs is there."),
+        ("/metrics", status.metrics, "Metrics of all workers, for Prometheus."),
         ("/openapi.json", status.openapi, "This API as an OpenAPI 3.1 document."),
     ):
         yield Route("GET", path, respond, "the HTTP host", summary)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import socket
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -45,7 +48,20 @@ def command(host: str | None, port: int | None, workers: int | None) -> None:
     listener = _listen(settings.host, settings.port)
     click.echo(f"Serving at {_url(listener)} ({settings.workers} workers; Ctrl-C stops)")
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    Server(config, settings, listener).run()
+    with _shared_metrics():
+        Server(config, settings, listener).run()
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A directory in which all workers count; see :mod:`.metrics`."""
+    master, path = os.getpid(), tempfile.mkdtemp(prefix="spark-metrics-")
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", path)
+    try:
+        yield
+    finally:
+        if os.getpid() == master:  # workers, which are forked, leave through here, too
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class WrongSettings(click.ClickException):

@@ -12,6 +12,8 @@ from falcon.asgi import Request, Response
 
 from spark_core import Spark
 from spark_core.errors import SparkError, Unavailable
+from spark_core.gateway.gateway import Gateway
+from spark_core.gateway.operations import states
 from spark_core.state import Leases
 
 from .problems import PROBLEM_JSON, describe, headers_of
@@ -73,6 +75,14 @@ class Status:
             for p in self._spark.plugins.broken()
         ]
         return {"warnings": broken} if broken else {}
+
+    async def metrics(self, req: Request, resp: Response) -> None:
+        """What the gateway counts, over all workers, and what goes on just now."""
+        from .metrics import CONTENT_TYPE, text
+
+        gateway = await self._spark.resolver.get(Gateway)
+        resp.content_type = CONTENT_TYPE
+        resp.data = text(gateway.admission.states(), states(gateway))
 
     async def openapi(self, req: Request, resp: Response) -> None:
         """The OpenAPI document, made when it is first asked for."""

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
+from pydantic_core import to_json
 
 from spark_core import BackendKind, Env, SettingsSection, hookimpl
-from spark_core.gateway.backends import AUDIO, BackendsSection
+from spark_core.errors import BackendError
+from spark_core.gateway.backends import AUDIO, Ask, BackendsSection
 from spark_core.gateway.relays import SPEECH, VOICES
 
 __all__ = ["KIND", "KokoroSettings"]
@@ -26,6 +28,15 @@ class KokoroSettings(BackendsSection):
         return self.url or (f"http://{self.host}:8880" if self.host else None)
 
 
+async def check(ask: Ask) -> str:
+    """Let it speak a word."""
+    request = {"model": "kokoro", "input": "Yes.", "voice": "af_heart", "response_format": "wav"}
+    audio = await ask("/v1/audio/speech", to_json(request))
+    if not audio.startswith(b"RIFF"):
+        raise BackendError("what it spoke is no sound")
+    return f"it spoke {len(audio)} bytes"
+
+
 KIND = BackendKind(
     "kokoro",
     KokoroSettings,
@@ -34,6 +45,7 @@ KIND = BackendKind(
     aliases={"tts-1": "kokoro", "tts-1-hd": "kokoro", "gpt-4o-mini-tts": "kokoro"},
     group=AUDIO,
     limit=AUDIO.most,
+    check=check,
 )
 
 

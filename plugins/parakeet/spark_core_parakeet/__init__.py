@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
+from pydantic_core import from_json
 
 from spark_core import BackendKind, Env, SettingsSection, hookimpl
-from spark_core.gateway.backends import AUDIO, BackendsSection
+from spark_core.errors import BackendError
+from spark_core.gateway.backends import AUDIO, Ask, BackendsSection
 from spark_core.gateway.relays import DIARIZATIONS, DIARIZATIONS_CHUNK, TRANSCRIPTIONS
 
 __all__ = ["KIND", "ParakeetSettings"]
+
+
+BOUNDARY = "a-clip-of-speech"
 
 
 class ParakeetSettings(BackendsSection):
@@ -26,6 +32,22 @@ class ParakeetSettings(BackendsSection):
         return self.url or (f"http://{self.host}:8000" if self.host else None)
 
 
+async def check(ask: Ask) -> str:
+    """Let it write down a second of speech, made by a synthesizer: "The door is open."."""
+    clip = (importlib.resources.files(__name__) / "clip.wav").read_bytes()
+    start = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\nparakeet\r\n'
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="clip.wav"\r\n'
+        "Content-Type: audio/wav\r\n\r\n"
+    )
+    body = start.encode() + clip + f"\r\n--{BOUNDARY}--\r\n".encode()
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    text = from_json(await ask("/v1/audio/transcriptions", body, kind))["text"]
+    if not text.strip():
+        raise BackendError("it heard nothing in a second of speech")
+    return f"it heard {len(text.split())} words"
+
+
 KIND = BackendKind(
     "parakeet",
     ParakeetSettings,
@@ -34,6 +56,7 @@ KIND = BackendKind(
     aliases={"whisper-1": "parakeet", "gpt-4o-transcribe": "parakeet"},
     group=AUDIO,
     limit=AUDIO.most,
+    check=check,
 )
 
 

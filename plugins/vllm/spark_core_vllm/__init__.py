@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import from_json, to_json
 
 from spark_core import BackendKind, Env, SettingsSection, hookimpl
-from spark_core.gateway.backends import BackendsSection
+from spark_core.errors import BackendError
+from spark_core.gateway.backends import Ask, BackendsSection
 from spark_core.gateway.relays import (
     CHAT,
     COMPLETIONS,
@@ -56,11 +58,27 @@ class VllmSettings(BackendsSection):
         return self.url or (f"http://{self.host}:{self.port}" if self.host else None)
 
 
+async def check(ask: Ask) -> str:
+    """Let the model say one token."""
+    models = from_json(await ask("/v1/models"))["data"]
+    if not models:
+        raise BackendError("it lists no model")
+    model = models[0]["id"]
+    request = {
+        "model": model,
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": "Say yes."}],
+    }
+    answer = from_json(await ask("/v1/chat/completions", to_json(request)))
+    return f"{model} said {answer['usage']['completion_tokens']} token"
+
+
 KIND = BackendKind(
     "vllm",
     VllmSettings,
     (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, RERANK, SCORE, TOKENIZE, DETOKENIZE),
     lists_models=True,
+    check=check,
 )
 
 
