@@ -25,6 +25,12 @@ SEARCHED = 500_000
 IN_A_ROW = 250_000
 ALONE = 100_000
 
+#: How many times the same word is looked at, so near: some recognisers repeat without end.
+MOST_NEAR = 50
+
+#: Words that start farther apart are not in one row.
+SOON = 1_500_000
+
 #: Words whose times were estimated agree within this, and count in a row of three or more.
 ESTIMATED = SECOND
 LEAST_ROW = 3
@@ -55,14 +61,14 @@ def bleed(local: Sequence[Heard], remote: Sequence[Heard], *, estimated: bool = 
     if not pairs:
         return set()
     if estimated:
-        rows = _rows(pairs)
+        rows = _rows(local, pairs)
         return {number for row in rows if len(row) >= LEAST_ROW for number in row}
     lag = median_low(sorted(local[i].start - remote[j].start for i, j in pairs.items()))
     pairs = _pairs(local, remote, lag, IN_A_ROW)
     pairs |= _misheard(local, remote, lag, pairs)
     return {
         number
-        for row in _rows(pairs)
+        for row in _rows(local, pairs)
         for number in row
         if len(row) > 1 or abs(local[number].start - remote[pairs[number]].start - lag) <= ALONE
     }
@@ -97,17 +103,22 @@ def _pairs(local: Sequence[Heard], remote: Sequence[Heard], lag: int, reach: int
 
 
 def _near(places: Sequence[tuple[int, int]], time: int, reach: int) -> Iterator[tuple[int, int]]:
-    for position in range(bisect_left(places, (time - reach, -1)), len(places)):
+    first = bisect_left(places, (time - reach, -1))
+    for position in range(first, min(first + MOST_NEAR, len(places))):
         if places[position][0] > time + reach:
             return
         yield places[position]
 
 
-def _rows(pairs: Mapping[int, int]) -> list[list[int]]:
-    """Local words that follow each other as their remote ones do; one may be missing between."""
+def _rows(local: Sequence[Heard], pairs: Mapping[int, int]) -> list[list[int]]:
+    """Local words that follow each other soon, as their remote ones do; one may be missing
+    between.
+    """
     rows: list[list[int]] = []
     for number in sorted(pairs):
-        if rows and _follows(pairs, rows[-1][-1], number):
+        before = rows[-1][-1] if rows else number
+        soon = local[number].start - local[before].start <= SOON
+        if rows and soon and _follows(pairs, before, number):
             rows[-1].append(number)
         else:
             rows.append([number])

@@ -14,6 +14,9 @@ from .models import LabelledTranscript, Seconds, Segment, Turn, Word
 
 __all__ = ["LabelRequest", "LocalChannel", "label_transcript"]
 
+#: In one request; the work for a word grows with those who speak at once.
+MOST_SPEAKERS = 1000
+
 Words = Annotated[list[Word], Field(max_length=500_000)]
 Segments = Annotated[list[Segment], Field(max_length=100_000)]
 Turns = Annotated[list[Turn], Field(max_length=200_000)]
@@ -69,9 +72,11 @@ class LabelRequest(BaseModel):
     duration: Seconds | None = Field(default=None, description="Of the recording.")
 
     @model_validator(mode="after")
-    def _one_diarization(self) -> LabelRequest:
+    def _possible_diarization(self) -> LabelRequest:
         if self.turns and self.chunks:
             raise ValueError("give turns or chunks, not both")
+        if len({turn.speaker for turn in self.turns}) > MOST_SPEAKERS:
+            raise ValueError(f"the turns have more than {MOST_SPEAKERS} speakers")
         return self
 
 

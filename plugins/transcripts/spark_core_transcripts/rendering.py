@@ -36,7 +36,7 @@ def render(transcript: LabelledTranscript, response_format: ResponseFormat) -> R
         case "verbose_json":
             return _json(_verbose(transcript))
         case "text":
-            return Rendered(as_text(transcript), "text/plain; charset=utf-8")
+            return Rendered(f"{as_text(transcript)}\n", "text/plain; charset=utf-8")
         case "srt":
             return Rendered("\n".join(_srt(transcript)), "application/x-subrip; charset=utf-8")
         case "vtt":
@@ -47,7 +47,7 @@ def render(transcript: LabelledTranscript, response_format: ResponseFormat) -> R
 
 def as_text(transcript: LabelledTranscript) -> str:
     """A line for each time that somebody speaks."""
-    return "".join(_lines(transcript))
+    return "\n".join(_lines(transcript))
 
 
 def _json(value: dict[str, Any]) -> Rendered:
@@ -68,7 +68,7 @@ def _lines(transcript: LabelledTranscript) -> Iterator[str]:
     for speaker, group in groupby(transcript.segments, key=lambda segment: segment.speaker):
         text = " ".join(filter(None, (_one_line(segment.text) for segment in group)))
         if text:
-            yield f"{_one_line(speaker)}: {text}\n" if speaker else f"{text}\n"
+            yield f"{_one_line(speaker)}: {text}" if speaker else text
 
 
 # ------------------------------------------------------------------------------------- subtitles

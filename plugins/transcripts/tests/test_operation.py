@@ -46,6 +46,7 @@ async def test_the_operation_answers_words_and_segments(spark: Spark) -> None:
         ({"words": [{"word": "so", "end": float("inf")}]}, "/words/0/end"),
         ({"segments": [{"start": 1}]}, "/segments/0/text"),
         ({"turns": [TURN], "chunks": [{"offset": 0, "segments": []}]}, ""),
+        ({"turns": [{**TURN, "speaker": str(n)} for n in range(1001)]}, ""),
         ({"turn": [TURN]}, "/turn"),
     ],
 )

@@ -37,11 +37,18 @@ def test_a_side_of_one_word_is_not_split_off() -> None:
     assert speakers(transcript) == ["A"] * 5 + ["B"]
 
 
+def test_a_side_of_one_long_word_is_not_split_off() -> None:
+    """However long it lasts."""
+    said = words(("a", 0, 0.5), ("b", 2, 2.5), ("extraordinarily", 3.0, 4.5))
+    given = segments(("a b extraordinarily", 0, 5))
+    assert len(label(said, given, turns(("A", 0, 3), ("B", 3, 30))).segments) == 1
+
+
 @pytest.mark.parametrize(("end", "parts"), [(0.4, 1), (0.6, 2)])
 def test_a_side_of_less_than_a_second_is_not_split_off(end: float, parts: int) -> None:
     """Though it has two words."""
-    said = words(("a", 0, 2), ("b", 2, 4), ("c", 4, 4.4), ("d", 4.5, 4.5 + end))
-    given = segments(("a b c d", 0, 5))
+    said = words(("a", 2, 2.5), ("b", 3, 3.5), ("c", 4, 4.4), ("d", 4.5, 4.5 + end))
+    given = segments(("a b c d", 2, 5.1))
     assert len(label(said, given, turns(("A", 0, 4), ("B", 4, 30))).segments) == parts
 
 
@@ -83,6 +90,11 @@ def test_a_whole_sentence_is_split_off() -> None:
     """Where the text has a border, too, it is no accident that the turns have one."""
     parts = split(("A", 0, 4.8), ("B", 4.8, 60), text="One two three four five? Six.")
     assert parts == [("A", "One two three four five?"), ("B", "Six.")]
+
+
+def test_the_end_of_a_sentence_is_not_split_off() -> None:
+    """It begins within the sentence, so the turns' border is what is wrong."""
+    assert len(split(("A", 0, 4.8), ("B", 4.8, 60), text="One two three four five six.")) == 1
 
 
 def test_parts_of_one_speaker_are_not_split_from_each_other() -> None:
@@ -159,6 +171,13 @@ def test_a_segment_alone_is_not_split_within_a_sentence() -> None:
     """Nobody knows where."""
     given = segments(("So far so good today what is next then?", 0, 5))
     assert len(label([], given, turns(("A", 0, 2), ("B", 3, 5))).segments) == 1
+
+
+def test_a_short_sentence_of_a_segment_alone_is_not_split_off() -> None:
+    """Its place is a guess, so it needs a second or a turn of its own."""
+    given = segments(("So far, so good today, my dear old friend. Yes.", 0, 5))
+    assert len(label([], given, turns(("A", 0, 4.5), ("B", 4.5, 60))).segments) == 1
+    assert len(label([], given, turns(("A", 0, 4.5), ("B", 4.5, 5))).segments) == 2
 
 
 @pytest.mark.parametrize("spoken", [[], turns(("A", 90, 95))])

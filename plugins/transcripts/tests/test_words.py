@@ -50,9 +50,10 @@ def test_a_word_that_is_far_from_all_turns_is_of_nobody() -> None:
 @pytest.mark.parametrize("names", [("A", "B"), ("B", "A")])
 def test_a_tie_goes_to_the_speaker_of_the_word_before(names: tuple[str, str]) -> None:
     """Whatever the speakers are called."""
-    first, second = names
-    said = words(("we", 0.0, 0.2), ("know", 0.8, 1.2))
-    assert speakers(label(said, [], turns((first, 0, 1), (second, 1, 5)))) == [first, first]
+    one, other = names
+    said = words(("we", 0.2, 0.6), ("know", 1.2, 1.5))
+    spoken = turns((one, 0, 0.8), (other, 0.9, 5), (one, 1, 5))
+    assert speakers(label(said, [], spoken)) == [one, one]
 
 
 def test_a_tie_without_a_word_before_goes_to_the_earlier_turn() -> None:
