@@ -1,13 +1,14 @@
-"""BGE-M3 over HTTP: the production embedder and reranker, used as soon as their url is set."""
+"""BGE-M3 over HTTP: the production embedder and reranker, and a backend of the gateway."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spark_core import Provider, SettingsSection, hookimpl
+from spark_core import BackendKind, Provider, SettingsSection, hookimpl
 from spark_core.contracts.embedding import Embedder
 from spark_core.contracts.reranking import Reranker
 
+from .backend import KIND
 from .providers import open_embedder, open_reranker
 from .settings import BgeM3Settings, is_configured
 
@@ -28,3 +29,9 @@ def spark_register_embedders() -> Iterable[Provider[Embedder]]:
 def spark_register_rerankers() -> Iterable[Provider[Reranker]]:
     """``POST /v1/rerank``"""
     return (Provider("bge_m3", open_reranker, configured=is_configured),)
+
+
+@hookimpl
+def spark_register_backends() -> Iterable[BackendKind]:
+    """Both routes, relayed."""
+    return (KIND,)

@@ -17,7 +17,7 @@ __all__ = ["open_embedder", "open_reranker"]
 async def open_embedder(settings: BgeM3Settings) -> AsyncIterator[Embedder]:
     """An embedder with connections of its own; nothing is asked yet.
 
-    :raises NotConfigured: ``url`` is not set.
+    :raises NotConfigured: settings name no server.
     """
     from .embedder import BgeM3Embedder
     from .server import Server
@@ -30,7 +30,7 @@ async def open_embedder(settings: BgeM3Settings) -> AsyncIterator[Embedder]:
 async def open_reranker(settings: BgeM3Settings) -> AsyncIterator[Reranker]:
     """A reranker with connections of its own; nothing is asked yet.
 
-    :raises NotConfigured: ``url`` is not set.
+    :raises NotConfigured: settings name no server.
     """
     from .reranker import BgeM3Reranker
     from .server import Server

@@ -45,14 +45,15 @@ class Server:
 
         :raises NotConfigured: they name none.
         """
-        if settings.url is None:
+        url, verify = settings.asked()
+        if url is None:
             raise NotConfigured(
                 "[plugins.bge_m3] url is not set",
                 hint="set it or SPARK_CONTROL_URL to the address of the embeddings server",
             )
         async with open_client(
-            settings.url,
-            verify=settings.verify_tls,
+            url,
+            verify=verify,
             timeout=settings.timeout_s,
             headers=_headers(settings),
         ) as client:

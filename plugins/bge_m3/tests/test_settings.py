@@ -46,6 +46,71 @@ async def test_the_url_alone_chooses_it(tmp_path: Path, monkeypatch: pytest.Monk
         assert spark.settings.section(BgeM3Settings).verify_tls
 
 
+@pytest.mark.parametrize(
+    ("environ", "asked", "own"),
+    [
+        ({"SPARK2_HOST": "spark2"}, "http://spark2:8081", "http://spark2:8081"),
+        (
+            {"SPARK2_HOST": "spark2", "SPARK_PLUGINS_BGE_M3_URL": "http://here:1/"},
+            "http://here:1",
+            "http://here:1",
+        ),
+        ({"SPARK_CONTROL_URL": "http://gateway:9999"}, "http://gateway:9999", None),
+        (
+            {"SPARK_CONTROL_URL": "http://gateway:9999", "SPARK2_HOST": "spark2"},
+            "http://gateway:9999",
+            "http://spark2:8081",
+        ),
+        ({"SPARK_CONTROL_URL": "", "SPARK2_HOST": "spark2"}, *["http://spark2:8081"] * 2),
+        ({"SPARK2_HOST": ""}, None, None),
+    ],
+    ids=["host", "url", "control", "control and host", "blank control", "blank host"],
+)
+async def test_search_may_ask_elsewhere_and_the_gateway_never_does(
+    environ: dict[str, str],
+    asked: str | None,
+    own: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control plane is for search alone: a gateway that relayed to it could ask itself."""
+    async with spark_in(tmp_path, monkeypatch, **environ) as spark:
+        section = spark.settings.section(BgeM3Settings)
+        assert section.asked() == (asked, True)
+        assert [backend.url for backend in section.each("bge_m3")] == ([own] if own else [])
+
+
+async def test_a_blank_control_url_takes_back_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set but empty is not the same as unset: the server itself is asked again."""
+    (tmp_path / "spark.toml").write_text(
+        '[plugins.bge_m3]\nurl = "http://here:1"\ncontrol_url = "http://gateway:9999"\n'
+    )
+    async with spark_in(tmp_path, monkeypatch) as spark:
+        assert spark.settings.section(BgeM3Settings).asked()[0] == "http://gateway:9999"
+    async with spark_in(tmp_path, monkeypatch, SPARK_CONTROL_URL="") as spark:
+        assert spark.settings.section(BgeM3Settings).asked()[0] == "http://here:1"
+
+
+@pytest.mark.parametrize(
+    ("control", "verified"), [("", (True, False)), ("https://gateway", (False, True))]
+)
+async def test_each_address_has_a_certificate_of_its_own(
+    control: str,
+    verified: tuple[bool, bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Trust in one address says nothing of the other."""
+    for variable, expected in zip(
+        ("SPARK_CONTROL_VERIFY_TLS", "SPARK_PLUGINS_BGE_M3_VERIFY_TLS"), verified, strict=True
+    ):
+        environ = {"SPARK2_HOST": "spark2", "SPARK_CONTROL_URL": control, variable: "false"}
+        async with spark_in(tmp_path, monkeypatch, **environ) as spark:
+            assert spark.settings.section(BgeM3Settings).asked()[1] is expected
+
+
 @pytest.mark.parametrize("contract", [Embedder, Reranker])
 async def test_without_a_url_it_says_what_to_set(
     contract: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
