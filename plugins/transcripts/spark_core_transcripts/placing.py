@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 
 from .models import Word
-from .spans import Span, micros, spread
+from .spans import Span, micros, overlap, spread, union
 from .timeline import Timeline
 
 __all__ = ["longest", "place"]
+
+#: So much silence within a word, in microseconds, is none of the word.
+SILENCE = 200_000
 
 
 def longest(word: str) -> int:
@@ -30,26 +33,37 @@ def place(
     ``bounds`` are the times of the words' segments, where known. A word that has no times lies
     between its neighbours, within its segment; it gets none only if nothing around it has any.
     """
-    given = [_plausible(word, timeline) for word in words]
+    given = [_given(word) for word in words]
+    _shorten(given, words, timeline)
     anchors = list(_anchors(given, bounds))
     spans: list[Span | None] = [None] * len(words)
     for number in anchors:
         spans[number] = given[number]
     for before, after in pairwise((-1, *anchors, len(words))):
-        _fill(spans, words, bounds, range(before + 1, after), timeline)
+        if before + 1 < after:
+            _fill(spans, words, bounds, range(before + 1, after), timeline)
     return spans, set(range(len(words))).difference(anchors)
 
 
-def _plausible(word: Word, timeline: Timeline) -> Span | None:
-    """The times that the recogniser gave, without the silence that it stretched them over."""
+def _given(word: Word) -> Span | None:
+    """The times that the recogniser gave, if they can be."""
     given = [micros(time) for time in (word.start, word.end) if time is not None]
-    if not given or given[-1] < given[0]:
-        return None
-    start, end = given[0], given[-1]
-    if end - start > longest(word.word):
-        start = timeline.onset((start, end))
-        end = min(end, start + longest(word.word))
-    return start, end
+    return (given[0], given[-1]) if given and given[0] <= given[-1] else None
+
+
+def _shorten(spans: list[Span | None], words: Sequence[Word], timeline: Timeline) -> None:
+    """Take from words that last too long the silence that they are stretched over."""
+    long = {
+        number: span
+        for number, span in enumerate(spans)
+        if span is not None and span[1] - span[0] > longest(words[number].word)
+    }
+    spoken = timeline.overlapping(list(long.values()))
+    for (number, span), pieces in zip(long.items(), spoken, strict=True):
+        speech = union(piece.span for piece in pieces)
+        if speech and span[1] - span[0] - sum(overlap(span, part) for part in speech) > SILENCE:
+            start = max(span[0], speech[0][0])
+            spans[number] = start, min(span[1], start + longest(words[number].word))
 
 
 def _anchors(given: Sequence[Span | None], bounds: Sequence[Span | None]) -> Iterator[int]:
@@ -98,13 +112,28 @@ def _fill(
 ) -> None:
     """Place the words of *hole*, those of each segment together."""
     beyond = spans[hole.stop] if hole.stop < len(words) else None
-    for inside, group in groupby(hole, key=bounds.__getitem__):
-        numbers = list(group)
+    groups = [(inside, list(group)) for inside, group in groupby(hole, key=bounds.__getitem__)]
+    before = spans[hole.start - 1] if hole.start else None
+    # A segment that begins within the hole ends the room of those before it.
+    begin = [
+        span[0] if span and (not before or span[0] >= before[1]) else None for span, _ in groups
+    ]
+    starts = [*begin[1:], beyond and beyond[0]]
+    for (inside, numbers), following in zip(groups, _nearest_after(starts), strict=True):
         before = spans[numbers[0] - 1] if numbers[0] else None
-        room = _room(before and before[1], beyond and beyond[0], inside)
+        room = _room(before and before[1], following, inside)
         weights = [longest(words[number].word) for number in numbers]
         for number, span in zip(numbers, _shares(room, weights, timeline), strict=True):
             spans[number] = span
+
+
+def _nearest_after(starts: Sequence[int | None]) -> list[int | None]:
+    """For each place the least of *starts* from there on."""
+    least: list[int | None] = []
+    for start in reversed(starts):
+        known = [time for time in (start, *least[-1:]) if time is not None]
+        least.append(min(known, default=None))
+    return least[::-1]
 
 
 def _shares(

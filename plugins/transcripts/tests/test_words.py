@@ -175,6 +175,12 @@ def test_a_word_is_not_stretched_over_a_silence() -> None:
     assert times(transcript.words[0]) == (5.0, 6.2)
 
 
+def test_a_long_word_is_left_as_it_is_where_nobody_is_silent() -> None:
+    """Somebody draws it out; or nothing is known of silence."""
+    for spoken in (turns(("A", 0, 9)), []):
+        assert times(label(words(("so", 2, 5)), [], spoken).words[0]) == (2, 5)
+
+
 def test_a_word_is_not_stretched_over_the_silence_before_it() -> None:
     """Where nobody speaks at its start it begins with the next turn."""
     transcript = label(words(("okay", 5.0, 8.8)), [], turns(("A", 3, 4.9), ("B", 8.3, 12)))
