@@ -55,13 +55,17 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """What goes on in a pool, over all processes; ``seconds`` is what a request takes."""
+    """What goes on in a pool, over all processes.
+
+    ``seconds`` is what a request takes; ``full`` says that the next one has to wait.
+    """
 
     name: str
     limit: int
     in_flight: int
     waiting: int
     seconds: float
+    full: bool
 
 
 class Busy(Unavailable):
@@ -314,6 +318,7 @@ class Admission:
                     in_flight=table.in_flight(index),
                     waiting=sum(w.pools >> index & 1 for w in line),
                     seconds=table.times(index)[1],
+                    full=not self._has_room(index),
                 )
                 for index, pool in self._pools.items()
             ]

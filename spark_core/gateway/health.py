@@ -27,8 +27,7 @@ def state_of(seen: Sightings, pool: PoolState, now: float) -> State:
         return "unknown"
     if seen.down > max(seen.up, seen.worked):
         return "down"
-    loaded = pool.in_flight >= pool.limit or pool.waiting > 0
     if seen.unwell > seen.well:
         working = pool.in_flight > 0 or now - seen.worked < RECENT
         return "busy" if working else "degraded"
-    return "busy" if loaded else "ok"
+    return "busy" if pool.full or pool.waiting else "ok"

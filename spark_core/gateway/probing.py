@@ -112,12 +112,15 @@ class Probe:
             await self._outages.end(self._backend.name, datetime.fromtimestamp(when, UTC))
 
     async def check_health(self) -> None:
-        """Ask the backend's own health check now and then, while it has nothing else to do."""
+        """Ask the backend's own health check now and then."""
         while True:
-            well = await self._is_well()
-            what = Sighting.WELL if well else Sighting.UNWELL
-            self._gateway.admission.saw(self._backend.name, what)
+            await self.look_at_health()
             await asyncio.sleep(HEALTH_EVERY)
+
+    async def look_at_health(self) -> None:
+        """Ask it once, and note what it said."""
+        what = Sighting.WELL if await self._is_well() else Sighting.UNWELL
+        self._gateway.admission.saw(self._backend.name, what)
 
     async def _is_well(self) -> bool:
         upstream = self._gateway.upstream(self._backend.name)

@@ -1,0 +1,159 @@
+"""The log of outages, and the probe that writes it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+import spark_core_lab
+
+from spark_core.declarations import StateSchema
+from spark_core.gateway.backends import Backend
+from spark_core.gateway.outages import OutageLog
+from spark_core.gateway.probing import Probe, is_local_name, probe_backends
+from spark_core.gateway.table import Sighting
+from spark_core.gateway.upstream import Refused
+from spark_core.state import State
+from spark_core.testing.clock import ManualClock
+
+from .conftest import OpenGateway, backend
+
+pytestmark = pytest.mark.anyio
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def log(tmp_path: Path, spark_clock: ManualClock) -> AsyncIterator[OutageLog]:
+    schemas = [StateSchema("gateway", "spark_core.gateway.migrations")]
+    async with State.open(tmp_path / "state.db", schemas) as state:
+        yield OutageLog(state, spark_clock)
+
+
+async def test_an_outage_has_a_start_an_end_and_who_saw_it(log: OutageLog) -> None:
+    await log.begin("one", NOON, "probe")
+    await log.end("one", NOON + timedelta(seconds=1.5))
+    [outage] = await log.newest()
+    assert (outage.backend, outage.start, outage.seen_by) == ("one", NOON, "probe")
+    assert outage.duration_s == 1.5
+
+
+async def test_an_outage_that_goes_on_has_no_end_and_lasts_until_now(
+    log: OutageLog, spark_clock: ManualClock
+) -> None:
+    await log.begin("one", spark_clock.now() - timedelta(seconds=90), "probe")
+    [outage] = await log.newest()
+    assert (outage.end, outage.duration_s) == (None, 90.0)
+
+
+async def test_an_outage_that_goes_on_is_not_begun_again(log: OutageLog) -> None:
+    await log.begin("one", NOON, "request")
+    await log.begin("one", NOON + timedelta(seconds=1), "probe")
+    assert [outage.seen_by for outage in await log.newest()] == ["request"]
+
+
+async def test_the_newest_outages_come_first_and_can_be_chosen(log: OutageLog) -> None:
+    for second, name in enumerate(["one", "two", "one"]):
+        start = NOON + timedelta(minutes=second)
+        await log.begin(name, start, "probe")
+        await log.end(name, start + timedelta(seconds=5))
+    assert [outage.backend for outage in await log.newest()] == ["one", "two", "one"]
+    assert len(await log.newest(backend="one")) == 2
+    assert len(await log.newest(since=NOON + timedelta(seconds=30))) == 2
+    assert len(await log.newest(limit=1)) == 1
+
+
+# ------------------------------------------------------------------------------------- the probe
+
+
+class Switch:
+    """Takes connections, or not."""
+
+    def __init__(self) -> None:
+        self.up = True
+
+    async def __call__(self, backend: Backend) -> bool:
+        return self.up
+
+
+async def test_the_probe_writes_down_when_a_backend_goes_and_comes_back(
+    log: OutageLog, open_gateway: OpenGateway
+) -> None:
+    one, switch = backend(), Switch()
+    async with open_gateway(one) as gateway:
+        probe = Probe(gateway, one, log, connect=switch)
+        for switch.up in (True, False, False, True, True):
+            await probe.look()
+    [outage] = await log.newest()
+    assert outage.end is not None
+    assert outage.seen_by == "probe"
+
+
+async def test_e1_an_outage_between_two_looks_is_found_by_the_request_that_failed(
+    log: OutageLog, open_gateway: OpenGateway
+) -> None:
+    one = backend()
+    async with open_gateway(one) as gateway, open_gateway(one) as of_another_process:
+        probe = Probe(gateway, one, log, connect=Switch())
+        await probe.look()
+        of_another_process.failed(one, Refused("it cannot be reached"))
+        await probe.look()
+        await probe.look()
+    [outage] = await log.newest()
+    assert outage.end is not None
+    assert outage.seen_by == "request"
+
+
+async def test_a_probe_that_takes_over_ends_the_outage_that_goes_on(
+    log: OutageLog, open_gateway: OpenGateway
+) -> None:
+    await log.begin("one", NOON, "probe")
+    one = backend()
+    async with open_gateway(one) as gateway:
+        going_on = await log.going_on()
+        await Probe(gateway, one, log, going_on["one"], connect=Switch()).look()
+    assert await log.going_on() == {}
+
+
+async def test_a_backend_that_is_no_longer_configured_has_no_outage_that_goes_on(
+    log: OutageLog, open_gateway: OpenGateway
+) -> None:
+    await log.begin("gone", NOON, "probe")
+    async with open_gateway() as gateway:
+        await probe_backends(gateway, log)
+    assert await log.going_on() == {}
+
+
+async def test_a_name_that_takes_seconds_to_look_up_is_not_probed(
+    log: OutageLog, open_gateway: OpenGateway
+) -> None:
+    one = backend(url="http://spark.local:8888")
+    assert is_local_name(one)
+    async with open_gateway(one) as gateway:
+        await probe_backends(gateway, log)  # it has nothing to do
+        assert max(gateway.admission.sightings("one")) == 0
+
+
+async def test_the_probe_sees_a_server_and_its_health(open_gateway: OpenGateway) -> None:
+    async with spark_core_lab.start("vllm") as lab:
+        one = backend(url=lab.vllm.url)
+        async with open_gateway(one) as gateway:
+            probe = Probe(gateway, one, cast(OutageLog, None))
+            await probe.look()
+            await probe.look_at_health()
+            seen = gateway.admission.sightings("one")
+    assert seen.up > 0
+    assert seen.well > 0
+
+
+async def test_a_server_that_refuses_connections_is_seen_as_down(
+    log: OutageLog, open_gateway: OpenGateway
+) -> None:
+    one = backend(url="http://127.0.0.1:1")
+    async with open_gateway(one) as gateway:
+        await Probe(gateway, one, log).look()
+        seen = gateway.admission.sightings("one")
+    assert seen[Sighting.DOWN] > seen[Sighting.UP]
