@@ -72,6 +72,7 @@ def test_a_word_of_nobody_is_wrong() -> None:
     assert wder(said("A a b"), [(None, "a"), (None, "b")]) == 1.0
 
 
+@pytest.mark.slow  # MeetEval is compiled where it is installed, which needs a compiler
 def test_cpwer_is_meetevals() -> None:
     """On a hundred random pairs of transcripts of up to four speakers."""
     meeteval = pytest.importorskip("meeteval", reason="meeteval is not installed")
