@@ -7,6 +7,7 @@ is read from the gateway's own shared table.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -16,6 +17,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
 )
@@ -60,6 +62,14 @@ _OVERHEAD = Histogram(
     "What the gateway itself added before the first byte.",
     ["relay"],
     buckets=_ADDED,
+    registry=_REGISTRY,
+)
+
+
+_TASKS = Gauge(
+    "spark_tasks",
+    "Tasks of a worker, when its metrics were last asked of it.",
+    multiprocess_mode="liveall",
     registry=_REGISTRY,
 )
 
@@ -128,6 +138,7 @@ class _Now(Collector):
 
 def text(pools: Iterable[PoolState], states: dict[str, State]) -> bytes:
     """Everything, as Prometheus reads it."""
+    _TASKS.set(len(asyncio.all_tasks()))
     registry = CollectorRegistry()
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

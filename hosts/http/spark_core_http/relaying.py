@@ -6,6 +6,7 @@ They do not go through Falcon's routing: what a relay costs is most of what a ga
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -37,6 +38,8 @@ __all__ = ["Relaying"]
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+log = logging.getLogger(__name__)
 
 #: Headers that are between two neighbours only (RFC 9110, 7.6.1), or that each server sets.
 HOP: Final = frozenset(
@@ -85,11 +88,15 @@ class Relaying:
             if self._gateway is None:
                 self._gateway = await self._spark.resolver.get(Gateway)
             await Exchange(self._gateway, self._meter, request, send).run()
+        except ClientLeft:
+            return
         except falcon.HTTPForbidden as error:
             await _refuse(Forbidden(error.description or "refused"), request, send)
         except SparkError as error:
             if request.answered:
-                raise  # the server breaks the connection off: the client sees no clean end
+                log.warning("relay %s: %s (request %s)", relay.name, error, request.id.decode())
+                # The server breaks the connection off, so that the client sees no clean end.
+                raise asyncio.CancelledError from None
             await _refuse(error, request, send)
             await upload.drain()
 
@@ -272,10 +279,7 @@ class Exchange:
         request = self._request
         model = await request.model()
         targets = await self._gateway.targets(request.relay, model)
-        try:
-            answer = await self._ask(targets, model)
-        except ClientLeft:
-            return
+        answer = await self._ask(targets, model)
         outcome = "failed"
         try:
             await self._pass_on(answer)

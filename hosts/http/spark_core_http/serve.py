@@ -127,6 +127,11 @@ def options(settings: HttpSettings, listener: int) -> Mapping[str, Any]:
     def post_fork(server: Any, worker: Any) -> None:
         worker.cfg.set("graceful_timeout", settings.graceful_timeout_s)
 
+    def child_exit(server: Any, worker: Any) -> None:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
     return {
         "bind": f"fd://{listener}",
         "workers": settings.workers,
@@ -137,6 +142,7 @@ def options(settings: HttpSettings, listener: int) -> Mapping[str, Any]:
         "keepalive": KEEP_ALIVE_SECONDS,
         "graceful_timeout": settings.graceful_timeout_s + MARGIN_SECONDS,
         "post_fork": post_fork,
+        "child_exit": child_exit,
         "control_socket_disable": True,
         "loglevel": "warning",
         "proc_name": "spark serve",
