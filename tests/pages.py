@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -22,6 +23,14 @@ FENCE = re.compile(r"^( *)```(\w+) ?([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.D
 
 #: The address that pages show.
 SHOWN = "127.0.0.1:9999"
+
+#: Those of the lab, by stand-in.
+LAB = {
+    "vllm": "127.0.0.1:8888",
+    "parakeet": "127.0.0.1:8000",
+    "kokoro": "127.0.0.1:8880",
+    "bge_m3": "127.0.0.1:8081",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Reader:
     - nothing, at ``sh``: commands that are run; a block of ``text`` after it is what they
       write, where ``...`` stands for anything;
     - ``sh serve``: a command that runs until the page ends;
+    - ``sh lab``: ``spark lab``, at free ports instead of those that the page shows;
     - ``sh example``: something that cannot be run here;
     - ``python run``: see ``tests/docs/test_snippets.py``.
     """
@@ -57,7 +67,7 @@ class Reader:
     home: Path
     environ: Mapping[str, str]
     _output: str = ""
-    _port: int = field(default_factory=lambda: _free_port())
+    _addresses: dict[str, str] = field(default_factory=lambda: {SHOWN: f"127.0.0.1:{_free_port()}"})
 
     def follow(self, page: Path, skip: int = 0) -> None:
         """Do all of *page* but its first *skip* blocks."""
@@ -71,6 +81,8 @@ class Reader:
     def _do(self, block: Block, servers: ExitStack) -> None:
         if block.note == "serve":
             servers.enter_context(self._serving(block.text))
+        elif block.note == "lab":
+            servers.enter_context(self._lab(block.text))
         elif block.language == "sh" and not block.note:
             self._output = self._run(block.text)
         elif block.language == "text" and not block.note:
@@ -81,13 +93,13 @@ class Reader:
         elif "." in block.note:
             file = self.home / block.note
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text, "utf-8")
+            file.write_text(self._here(block.text), "utf-8")
 
     def _run(self, commands: str) -> str:
         if "curl " in commands:
             _need("curl")
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", commands.replace(SHOWN, f"127.0.0.1:{self._port}")],
+            ["bash", "-euo", "pipefail", "-c", self._here(commands)],
             cwd=self.home,
             env=self._environ,
             capture_output=True,
@@ -108,9 +120,30 @@ class Reader:
             finally:
                 process.send_signal(signal.SIGINT)
 
+    @contextmanager
+    def _lab(self, command: str) -> Iterator[None]:
+        ports = [f"--{name.replace('_', '-')}-port=0" for name in LAB]
+        with subprocess.Popen(
+            [*command.split(), "--json", *ports],
+            cwd=self.home, env=self._environ, stdout=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            try:
+                assert process.stdout is not None
+                for name, backend in json.loads(process.stdout.readline())["backends"].items():
+                    self._addresses[LAB[name]] = backend["url"].removeprefix("http://")
+                yield
+            finally:
+                process.send_signal(signal.SIGINT)
+
+    def _here(self, text: str) -> str:
+        """*text* with the addresses of this run instead of those that pages show."""
+        for shown, address in self._addresses.items():
+            text = text.replace(shown, address)
+        return text
+
     @property
     def _environ(self) -> dict[str, str]:
-        return {**self.environ, "BIND_PORT": str(self._port)}
+        return {**self.environ, "BIND_PORT": self._addresses[SHOWN].partition(":")[2]}
 
 
 def _matches(shown: str, output: str) -> bool:

@@ -16,9 +16,10 @@ from ..pages import Reader, blocks
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+CONSUMERS = [ROOT / "docs" / "reference" / f"{name}.md" for name in ("audio", "chat", "embeddings")]
 
 #: What may stand beside `sh`: nothing, if it is run.
-NOTES = {"", "serve", "example"}
+NOTES = {"", "serve", "lab", "example"}
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_the_readme_is_true(reader: Reader) -> None:
     reader.follow(README, skip=places[-1] + 1)
 
 
-@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*HOW_TO, *CONSUMERS], ids=lambda page: page.stem)
 def test_a_how_to_is_true(reader: Reader, page: Path) -> None:
     """Each page works on its own."""
     reader.follow(page)
@@ -102,7 +103,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", [README, *HOW_TO], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, *HOW_TO, *CONSUMERS], ids=lambda page: page.stem)
 def test_what_is_not_run_says_so(page: Path) -> None:
     """Shell commands are run by these tests, or are marked as an example."""
     assert {block.note for block in blocks(page) if block.language == "sh"} <= NOTES
