@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
@@ -16,6 +13,8 @@ import httpx
 import pytest
 import spark_core_lab
 import spark_core_parakeet
+
+from .serving import served
 
 pytestmark = pytest.mark.anyio
 
@@ -36,18 +35,11 @@ async def lab() -> AsyncIterator[spark_core_lab.Lab]:
 @pytest.fixture
 def url(tmp_path: Path, lab: spark_core_lab.Lab) -> Iterator[str]:
     """Where ``spark serve`` with two workers listens, which watches the stand-ins."""
-    (tmp_path / "spark.toml").write_text(
+    toml = (
         f'[plugins.vllm]\nurl = "{lab.vllm.url}"\n[plugins.parakeet]\nurl = "{lab.parakeet.url}"\n'
     )
-    command = [sys.executable, "-m", "spark_core_cli", "serve", "--port", "0", "--workers", "2"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            found = re.search(r"http://\S+", server.stdout.readline())
-            assert found is not None
-            yield found[0]
-        finally:
-            server.terminate()
+    with served(tmp_path, toml, workers=2) as url:
+        yield url
 
 
 @pytest.fixture
