@@ -52,12 +52,15 @@ def imported(folder: Path) -> Iterator[str]:
 
 
 def needed(folder: Path) -> set[str]:
-    """The distributions that the package's source imports from."""
+    """The distributions that the package's source imports from.
+
+    What only a heavy extra needs is not installed here, and goes by the name of its module.
+    """
     owners = importlib.metadata.packages_distributions()
     foreign = set(imported(folder)) - set(sys.stdlib_module_names) - {package(folder).name}
     # Ours are installed editable, and do not tell which modules they have.
     ours = {package(folder).name: project(folder)["name"] for folder in EVERY}
-    return {canonical(ours.get(name) or owners[name][0]) for name in foreign}
+    return {canonical(ours.get(name) or owners.get(name, [name])[0]) for name in foreign}
 
 
 @each
