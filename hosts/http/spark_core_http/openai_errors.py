@@ -16,8 +16,9 @@ from spark_core.errors import (
     Unavailable,
 )
 from spark_core.gateway.admission import Busy
+from spark_core.gateway.connection import Header
 from spark_core.gateway.gateway import UnknownModel
-from spark_core.gateway.upstream import Header, Refused
+from spark_core.gateway.upstream import Refused
 
 __all__ = ["Forbidden", "TooLarge", "error_answer", "error_body"]
 

@@ -21,9 +21,10 @@ from spark_core import Spark
 from spark_core.errors import BackendError, InvalidRequest, Problem, SparkError
 from spark_core.gateway.admission import Priority, Slot
 from spark_core.gateway.backends import Relay
+from spark_core.gateway.connection import BrokenOff, Connection, Header
 from spark_core.gateway.gateway import Gateway, Target
 from spark_core.gateway.settings import GatewaySettings
-from spark_core.gateway.upstream import BrokenOff, Connection, Header, Refused
+from spark_core.gateway.upstream import Refused
 
 from .headers import SANE
 from .openai_errors import Forbidden, TooLarge, error_answer

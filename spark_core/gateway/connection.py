@@ -1,0 +1,328 @@
+"""One connection to a backend: what is asked there, and what comes of it, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import TYPE_CHECKING, Final, cast
+
+import httptools
+
+from ..errors import BackendError, TimedOut
+
+if TYPE_CHECKING:
+    from .upstream import Upstream
+
+__all__ = ["BrokenOff", "Connection", "Header", "Stale", "nothing"]
+
+Header = tuple[bytes, bytes]
+
+#: Bytes of one answer that are held for a slow reader: most answers fit, so that the backend
+#: is done with them, and free for others, before their reader is.
+HELD_BYTES: Final = 4 * 1024 * 1024
+
+#: Seconds that a backend has to let go of a request that nobody waits for any more.
+LET_GO_SECONDS: Final = 1.0
+
+#: Seconds within which a connection that was used before must have been closed without a byte
+#: of an answer, for the request to be sent anew: the backend had given the connection up.
+STALE_SECONDS: Final = 1.0
+
+
+class BrokenOff(BackendError):
+    """The backend closed the connection before its answer was whole."""
+
+
+class Stale(BrokenOff):
+    """A connection that was used before was closed instead of being used again."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection and, on it, one answer after the other.
+
+    ``status`` and ``headers`` (names in lower case) are those of the present answer;
+    ``may_be_kept`` says that another request may follow: an upload is sent on a new connection,
+    as it could not be sent again, and none is kept for the next one.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._complete = True
+        self._given_up = self._paused = False
+        self.idle_since = 0.0
+
+    # ------------------------------------------------------------------------- one exchange
+
+    def begin(
+        self,
+        when_complete: Callable[[], None],
+        first_byte_s: float,
+        silent_s: float,
+        used: bool = False,
+    ) -> asyncio.Future[None]:
+        """Expect an answer; the future is done when its head is there.
+
+        *when_complete* is called once, when the backend is done with the request, whether its
+        answer was read by then or not. Where the connection was *used* before, it may turn out
+        to be :class:`Stale`: then it is not called unless this is closed.
+        """
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self._keep_alive = False
+        self.headers: list[Header] = []
+        self.length: int | None = None
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._complete = self._paused = self._given_up = self.may_be_kept = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._when_complete = when_complete
+        self._head: asyncio.Future[None] = self._loop.create_future()
+        self._first_byte_s, self._silent_s = first_byte_s, silent_s
+        self._heard = self._loop.time()
+        self._stale_until = self._heard + STALE_SECONDS if used else 0.0
+        self._timer = self._loop.call_later(min(first_byte_s, silent_s), self._check_silence)
+        if self._transport is None:
+            self._finish(BrokenOff(f"{self._upstream.shown} closed the connection"))
+        return self._head
+
+    def send(self, data: bytes) -> None:
+        """Write to the backend."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def send_body(self, body: AsyncIterable[bytes], chunked: bool) -> None:
+        """Write *body* as it comes, no faster than the backend reads."""
+        async for piece in body:
+            if not self.usable:
+                return  # the answer, or its failure, tells why
+            self.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            self._heard = self._loop.time()
+            await self._writable.wait()
+        if chunked:
+            self.send(b"0\r\n\r\n")
+
+    async def read(self) -> bytes:
+        """What has come of the body since the last time; ``b""`` at its end.
+
+        :raises BrokenOff: it will never be whole.
+        :raises TimedOut: the backend fell silent.
+        :raises BackendError: it is no HTTP.
+        """
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self._complete:
+                return b""
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        chunks, self._chunks = self._chunks, deque()
+        self._held = 0
+        if self._paused:
+            self._resume()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body, as it comes."""
+        while piece := await self.read():
+            yield piece
+
+    def close(self) -> None:
+        """Done with this answer: the connection is used again, or closed if more would come.
+
+        A backend that is not done yet is told to stop.
+        """
+        if self._transport is None:
+            if self._complete:
+                self._done()
+        elif not self._complete:
+            self._give_up()
+        elif self._error is None and self.usable and self._is_reusable():
+            self._resume()
+            self._upstream.keep(self)
+        else:
+            self._transport.abort()
+
+    def _is_reusable(self) -> bool:
+        """Not where something of the request is left here: it would go before the next one."""
+        assert self._transport is not None
+        left = self._transport.get_write_buffer_size()
+        return self.may_be_kept and self._keep_alive and not left
+
+    def _give_up(self) -> None:
+        """Tell the backend to stop; it is done when it has closed its side, or after a while."""
+        if self._given_up or self._transport is None:
+            return
+        self._given_up = True
+        self._resume()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._loop.call_later(LET_GO_SECONDS, self.abort)
+        else:
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Close the connection, whatever goes on there."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def end(self) -> None:
+        """Close the connection, and count the backend as done right now."""
+        self.abort()
+        if not self._complete:
+            self._finish(BrokenOff(f"the connection to {self._upstream.shown} is closed"))
+
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._heard = self._loop.time()
+            self._transport.resume_reading()
+
+    @property
+    def usable(self) -> bool:
+        """Whether something can be sent on this connection."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    # ------------------------------------------------------------------- what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._upstream.made(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed, by whomever."""
+        self._transport = None
+        self._writable.set()
+        self._upstream.forget(self)
+        if self._complete:
+            return
+        until_close = self.length is None and not self._chunked()
+        if self.status and until_close and exc is None and not self._given_up:
+            self._finish(None)
+        else:
+            stale = not self._given_up and self._loop.time() < self._stale_until
+            kind = Stale if stale else BrokenOff
+            self._finish(kind(f"{self._upstream.shown} broke off its answer"))
+
+    def data_received(self, data: bytes) -> None:
+        """More of the answer came."""
+        if self._given_up:
+            return
+        if self._complete:
+            self.abort()  # nothing was asked
+            return
+        self._heard = self._loop.time()
+        self._stale_until = 0.0
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._break(BackendError(f"{self._upstream.shown} switched to another protocol"))
+        except httptools.HttpParserError:
+            if self._complete:
+                self.abort()  # what came behind the answer was not asked for
+            else:
+                self._break(BackendError(f"{self._upstream.shown} sent what is not HTTP"))
+        if self._chunks:
+            _wake(self._waiter)
+        if self._held > HELD_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """The backend reads more slowly than it is written to."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._writable.set()
+
+    # --------------------------------------------------------------- what the parser calls
+
+    def on_message_begin(self) -> None:
+        """An answer begins, or a second one behind it, which nobody asked for."""
+        if self._complete:
+            raise ValueError("a second answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header of the answer."""
+        name = name.lower()
+        if name == b"content-length":
+            self.length = int(value) if value.isdigit() else None
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; that of a 1xx announces another."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers.clear()
+            self.length = None
+            return
+        self.status = status
+        self._keep_alive = self._parser.should_keep_alive()
+        _wake(self._head)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._chunks.append(body)
+        self._held += len(body)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if self.status:
+            self._finish(None)
+
+    # -------------------------------------------------------------------------------- ends
+
+    def _chunked(self) -> bool:
+        return any(n == b"transfer-encoding" and b"chunked" in v for n, v in self.headers)
+
+    def _check_silence(self) -> None:
+        """One timer for each answer, which is set anew where something was heard since."""
+        limit = self._silent_s if self.status else self._first_byte_s
+        left = self._heard + limit - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check_silence)
+        elif self._paused:  # or it would keep the backend's place for ever
+            self._break(TimedOut(f"nobody took what came of the answer for {limit:g} s"))
+        else:
+            self._break(TimedOut(f"{self._upstream.shown} was silent for {limit:g} s"))
+
+    def _break(self, error: Exception) -> None:
+        """Tell the reader of *error*, and the backend to stop."""
+        self._error = self._error or error
+        self._tell()
+        self._give_up()
+
+    def _finish(self, error: Exception | None) -> None:
+        """The backend is done, one way or the other."""
+        self._complete = True
+        self._error = self._error or error
+        self._timer.cancel()
+        self._tell()
+        if not isinstance(error, Stale):
+            self._done()
+
+    def _done(self) -> None:
+        tell, self._when_complete = self._when_complete, nothing
+        tell()
+
+    def _tell(self) -> None:
+        if self._error is not None and not self._head.done():
+            self._head.set_exception(self._error)
+            self._head.exception()  # retrieved: perhaps nobody waits for it any more
+        _wake(self._waiter)
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def nothing() -> None:
+    """Nobody wants to know."""
