@@ -140,12 +140,11 @@ class Rerank:
 
 
 async def _body(req: Request) -> bytes:
-    if (req.content_length or 0) <= MOST_BYTES:
-        body = await req.stream.read(MOST_BYTES + 1)
-        if len(body) <= MOST_BYTES:
-            return body
-    text = f"the body is larger than {MOST_BYTES} bytes"
-    raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text, "too_large")
+    body = await req.stream.read(MOST_BYTES + 1)
+    if len(body) > MOST_BYTES:
+        text = f"the body is larger than {MOST_BYTES} bytes"
+        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text, "too_large")
+    return body
 
 
 def _loaded(worker: Worker) -> Models:

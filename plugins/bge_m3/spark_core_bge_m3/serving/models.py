@@ -17,7 +17,8 @@ from .batching import Models, Row, Tokens
 
 __all__ = ["load"]
 
-#: Characters of a text for each token that a model reads: more than any text has.
+#: Characters of a text for each token that a model reads: more than texts have, but for long
+#: runs of blanks.
 CHARACTERS = 16
 
 

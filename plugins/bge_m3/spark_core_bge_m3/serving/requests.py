@@ -67,7 +67,7 @@ def parsed(model: type[T], body: bytes) -> T:
         return model.model_validate_json(body)
     except ValidationError as error:
         # Not chained: pydantic's own message quotes what it found.
-        raise _refusal(error.errors(include_input=False, include_url=False)[0]) from None
+        raise _refusal(error.errors()[0]) from None
 
 
 def _refusal(problem: ErrorDetails) -> Refusal:

@@ -90,7 +90,7 @@ async def test_a_backfill_goes_on_among_queries(worker: Worker, models: Any) -> 
 
 async def test_models_do_not_share_batches(worker: Worker, models: Any) -> None:
     """Texts and pairs wait in one line, and run apart."""
-    async with waiting(worker, models.embedder, [text(2)]) as tasks:
+    async with waiting(worker, models.embedder, [text(9)]) as tasks:
         tasks.append(asyncio.create_task(worker.ask(models.reranker, [("q", text(2))])))
         await asyncio.sleep(0)
     assert [len(task.result().rows[0]) for task in tasks] == [64, 1]

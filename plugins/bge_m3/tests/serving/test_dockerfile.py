@@ -36,11 +36,6 @@ def installs(steps: list[tuple[str, str]]) -> list[list[str]]:
     return [words[2:] for words in runs if words[:2] == ["pip", "install"]]
 
 
-def test_a_torch_without_cuda_is_no_success(steps: list[tuple[str, str]]) -> None:
-    """It would start, and be a hundred times slower."""
-    assert "assert torch.version.cuda" in of(steps, "RUN")[0]
-
-
 def constraints() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return {name.lower(): version for name, _, version in (line.partition("==") for line in lines)}
@@ -63,6 +58,11 @@ def test_everything_that_is_installed_is_pinned(steps: list[tuple[str, str]]) ->
         "optional-dependencies"
     ]["server"]
     assert {re.split(r"[<>=]", requirement)[0] for requirement in extra} <= constraints().keys()
+
+
+def test_a_torch_without_cuda_is_no_success(steps: list[tuple[str, str]]) -> None:
+    """It would start, and be a hundred times slower."""
+    assert "assert torch.version.cuda" in of(steps, "RUN")[0]
 
 
 def test_nothing_else_comes_from_outside(steps: list[tuple[str, str]]) -> None:
