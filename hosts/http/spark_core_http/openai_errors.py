@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from http import HTTPStatus
 from typing import Any
 
 from spark_core.errors import (
@@ -20,11 +21,15 @@ from spark_core.gateway.connection import Header
 from spark_core.gateway.gateway import UnknownModel
 from spark_core.gateway.upstream import Refused
 
-__all__ = ["Forbidden", "TooLarge", "error_answer", "error_body"]
+__all__ = ["Forbidden", "Incomplete", "TooLarge", "error_answer", "error_body", "standard_body"]
 
 
 class TooLarge(InvalidRequest):
     """A body is larger than what is taken."""
+
+
+class Incomplete(InvalidRequest):
+    """The rest of a body will not come."""
 
 
 class Forbidden(SparkError):
@@ -35,6 +40,7 @@ class Forbidden(SparkError):
 _STATUSES: tuple[tuple[type[SparkError], int, str, str | None], ...] = (
     (Forbidden, 403, "invalid_request_error", None),
     (TooLarge, 413, "invalid_request_error", "too_large"),
+    (Incomplete, 408, "invalid_request_error", "incomplete"),
     (InvalidRequest, 400, "invalid_request_error", None),
     (UnknownModel, 404, "invalid_request_error", "model_not_found"),
     (NotFound, 404, "invalid_request_error", None),
@@ -64,6 +70,12 @@ def error_answer(error: SparkError) -> tuple[int, list[Header], bytes]:
     )
     param = "model" if isinstance(error, UnknownModel) else pointer.removeprefix("/") or None
     return status, headers, error_body(str(error), kind, code or error.code, param, more)
+
+
+def standard_body(status: int, detail: str) -> bytes:
+    """The body of what HTTP itself calls wrong: a path, a method, a host's name."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return error_body(detail, kind, HTTPStatus(status).phrase.lower().replace(" ", "_"))
 
 
 def error_body(

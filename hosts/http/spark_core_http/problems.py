@@ -29,6 +29,7 @@ from spark_core.errors import (
 )
 
 from .headers import request_id
+from .openai_errors import error_answer, standard_body
 
 __all__ = ["PROBLEM_JSON", "STATUS", "answer", "describe", "headers_of", "log_failure"]
 
@@ -70,6 +71,16 @@ async def answer(
     resp.content_type = PROBLEM_JSON
     resp.data = json.dumps(problem).encode()
     resp.set_headers(headers_of(error))
+    if req.path.startswith("/v1/"):  # whoever asks there speaks OpenAI's API
+        resp.content_type = falcon.MEDIA_JSON
+        resp.status, resp.data = _as_openai_would(error, problem)
+
+
+def _as_openai_would(error: Exception, problem: Mapping[str, Any]) -> tuple[int, bytes]:
+    if isinstance(error, SparkError):
+        status, _, body = error_answer(error)
+        return status, body
+    return problem["status"], standard_body(problem["status"], problem["detail"])
 
 
 def describe(error: Exception) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -27,7 +27,7 @@ from spark_core.gateway.settings import GatewaySettings
 from spark_core.gateway.upstream import Refused
 
 from .headers import SANE
-from .openai_errors import Forbidden, TooLarge, error_answer
+from .openai_errors import Forbidden, Incomplete, TooLarge, error_answer
 from .origins import refuse_cross_site
 from .uploads import Upload
 
@@ -53,10 +53,6 @@ SMALL: Final = 65536
 
 #: Marks a request that a gateway relays: one that comes back to a gateway goes in a circle.
 MARK: Final = b"x-spark-relayed"
-
-
-class ClientLeft(Exception):
-    """Nobody waits for an answer any more."""
 
 
 class Relaying:
@@ -89,8 +85,6 @@ class Relaying:
             if self._gateway is None:
                 self._gateway = await self._spark.resolver.get(Gateway)
             await Exchange(self._gateway, self._meter, request, send).run()
-        except ClientLeft:
-            return
         except falcon.HTTPForbidden as error:
             await _refuse(Forbidden(error.description or "refused"), request, send)
         except SparkError as error:
@@ -99,7 +93,7 @@ class Relaying:
                 # The server breaks the connection off, so that the client sees no clean end.
                 raise asyncio.CancelledError from None
             await _refuse(error, request, send)
-            await upload.drain()
+        await upload.drain()  # what answers before it has read everything is seen all the same
 
 
 async def _refuse(error: SparkError, request: Incoming, send: Send) -> None:
@@ -132,7 +126,8 @@ class Incoming:
         self.client = scope["client"]
         self.body: bytes | None = None
         self.answered = False
-        self.id = self.authorization = b""
+        self.id = os.urandom(16).hex().encode()
+        self.authorization = b""
         self.length: int | None = None
         self.priority = Priority.INTERACTIVE
         self.wait_s = settings.wait_s
@@ -144,14 +139,16 @@ class Incoming:
 
         :raises SparkError: a header is wrong, or says that this request goes in a circle.
         """
+        dropped = between_neighbours(headers)
         for header in headers:
             name, value = header
-            if name in HOP:
+            if name in dropped:
                 continue
             if name == b"content-length":
                 self.length = int(value)
             elif name == b"x-request-id":
-                self.id = value if SANE.fullmatch(value.decode("latin-1")) else b""
+                if SANE.fullmatch(value.decode("latin-1")):
+                    self.id = value
             elif name.startswith(b"x-spark-"):
                 self._read_own(name, value)
             elif name in (b"origin", b"sec-fetch-site"):
@@ -162,7 +159,6 @@ class Incoming:
                 elif name == b"content-encoding":
                     self.encoded = value != b"identity"
                 self.headers.append(header)
-        self.id = self.id or os.urandom(16).hex().encode()
         self.headers += ((b"x-request-id", self.id), (MARK, b"1"))
 
     def _read_own(self, name: bytes, value: bytes) -> None:
@@ -181,25 +177,33 @@ class Incoming:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, as it comes.
 
-        :raises ClientLeft: the rest of it will not come.
+        :raises Incomplete: the rest of it will not come.
         :raises TooLarge: it is larger than what is taken.
         """
+        if self.length is not None and self.length > self._most:
+            raise self._too_large()
         received = 0
         while True:
             try:
                 event = await self._upload.receive()
             except falcon.HTTPError:
-                raise ClientLeft from None
+                raise Incomplete("the request ended, or fell silent, within its body") from None
+            if event["type"] == "http.disconnect":
+                raise Incomplete("the request ended before its body")
             piece = event.get("body", b"")
             received += len(piece)
             if received > self._most:
-                raise TooLarge(f"the body is larger than {self._most} bytes")
+                raise self._too_large()
             if piece:
                 yield piece
             if not event.get("more_body", False):
                 break
         if self.length is not None and received != self.length:
-            raise ClientLeft  # servers end a body that was cut off as if it was whole
+            # Servers end a body that was cut off as if it was whole.
+            raise Incomplete("the request's body is shorter than its content-length")
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._most} bytes")
 
     async def read(self) -> bytes:
         """The whole body, which is kept."""
@@ -217,6 +221,14 @@ class Incoming:
         if self.relay.model_from == "query":
             return parse_qs(self.query.decode("latin-1")).get("model", [None])[0]
         return None
+
+
+def between_neighbours(headers: list[Header]) -> Set[bytes]:
+    """The names of those of *headers* that are not passed on: ``connection`` may name more."""
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            return HOP.union(word.strip().lower() for word in value.split(b","))
+    return HOP
 
 
 class Circle(BackendError):
@@ -273,6 +285,7 @@ class Exchange:
         self._meter_of = meter
         self._request = request
         self._send = send
+        self._meter = meter(request.relay.name, "")  # until it is known which one
         self._began = time.monotonic()
 
     async def run(self) -> None:
@@ -280,10 +293,13 @@ class Exchange:
         request = self._request
         model = await request.model()
         targets = await self._gateway.targets(request.relay, model)
-        answer = await self._ask(targets, model)
         outcome = "failed"
         try:
-            await self._pass_on(answer)
+            answer = await self._ask(targets, model)
+            try:
+                await self._pass_on(answer)
+            finally:
+                answer.close()
             outcome = str(answer.status)
         except SparkError as error:
             outcome = error.code
@@ -292,7 +308,6 @@ class Exchange:
             outcome = "client-left"
             raise
         finally:
-            answer.close()
             self._meter.count(outcome)
 
     async def _ask(self, targets: list[Target], model: str | None) -> Connection:
@@ -305,12 +320,13 @@ class Exchange:
                 answer = await self._send_to(target, slot, model)
             except SparkError as error:
                 self._gateway.failed(target.backend, error)
+                if not isinstance(error, Refused) or not by_name:
+                    raise
                 self._meter.count(error.code)
-                if isinstance(error, Refused) and by_name:
-                    continue
-                raise
+                continue
             if answer.status == 503 and by_name and self._request.body is not None:
                 answer.close()
+                self._meter.count("503")
                 continue
             return answer
 
@@ -377,20 +393,20 @@ class Exchange:
         timing = b"queue;dur=%.2f, backend;dur=%.2f, gateway;dur=%.2f" % (
             queued * 1e3, asked * 1e3, added * 1e3,
         )  # fmt: skip
-        headers = [h for h in answer.headers if h[0] not in HOP and h[0] != b"x-request-id"]
+        dropped = between_neighbours(answer.headers)
+        headers = [h for h in answer.headers if h[0] not in dropped and h[0] != b"x-request-id"]
         headers += ((b"x-request-id", self._request.id), (b"server-timing", timing))
         return {"type": "http.response.start", "status": answer.status, "headers": headers}
 
 
 def _is_half_an_event(answer: Connection, last: bytes) -> bool:
     """Whether a stream of events ended before its last one was whole, with *last*."""
-    if not last or last.endswith((b"\n\n", b"\r\r", b"\n\r\n")):
-        return False
     # A piece that is no more than the end of a line says nothing by itself.
-    events = any(
-        n == b"content-type" and v.startswith(b"text/event-stream") for n, v in answer.headers
-    )
-    return events and bool(last.strip())
+    if not last.strip() or last.endswith((b"\n\n", b"\r\r", b"\n\r\n")):
+        return False
+    headers = dict(answer.headers)
+    is_plain = headers.get(b"content-encoding", b"identity") == b"identity"
+    return is_plain and headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
 
 def _renamed(body: bytes, asked: str | None, real: str | None) -> bytes:
