@@ -19,6 +19,8 @@ __all__ = [
     "BackendSettings",
     "BackendsSection",
     "Group",
+    "Host",
+    "Port",
     "Relay",
 ]
 
@@ -40,6 +42,10 @@ def _web_address(url: str | None) -> str | None:
     return url.strip().rstrip("/")
 
 
+Host = Annotated[
+    str | None, Field(description="The machine that it runs on, where url does not say.")
+]
+Port = Annotated[int, Field(ge=1, le=65535, description="Its port on that machine.")]
 Address = Annotated[str | None, AfterValidator(_web_address)]
 
 
@@ -58,9 +64,14 @@ class BackendSettings(Section):
 
 
 class BackendsSection(Section):
-    """What the section of every kind of backend has."""
+    """What the section of every kind of backend has.
+
+    A kind says which variable names its ``host``, and its usual ``port``.
+    """
 
     url: Address = Field(default=None, description="The server's address.")
+    host: Host = None
+    port: Port = 80
     models: tuple[str, ...] = Field(
         default=(), description="What it serves; asked of the backend where it is not said."
     )
@@ -83,8 +94,8 @@ class BackendsSection(Section):
     )
 
     def address(self) -> str | None:
-        """Where the one backend is, where ``backends`` names none."""
-        return self.url
+        """Where the one backend is: at ``url``, else at the port of ``host``."""
+        return self.url or (f"http://{self.host}:{self.port}" if self.host else None)
 
     def each(self, kind: str) -> Sequence[BackendSettings]:
         """Every backend that is configured; *kind* is the name of the only one."""
@@ -101,7 +112,8 @@ class Relay:
     """A route whose bytes pass through to a backend and back.
 
     ``model_from`` says where the model's name is found: in the JSON body, in a field of the
-    form, in the query, or nowhere. ``also`` are other paths for the same.
+    form, in the query, or nowhere. ``also`` are other paths for the same, and ``at`` is its path
+    at the backend, where that is another.
     """
 
     name: str
@@ -109,6 +121,7 @@ class Relay:
     path: str
     model_from: Literal["json", "form", "query", "none"] = "json"
     also: tuple[str, ...] = ()
+    at: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from spark_core import Env
-from spark_core.gateway.backends import Address, BackendsSection
+from spark_core.gateway.backends import Address, BackendsSection, Host, Port
 from spark_core.settings import Settings
 
 __all__ = ["BgeM3Settings", "is_configured"]
@@ -21,9 +21,8 @@ class BgeM3Settings(BackendsSection):
     depends on it.
     """
 
-    host: Annotated[str | None, Env("SPARK2_HOST")] = Field(
-        default=None, description="The Spark that it runs on, at port 8081, where url is not set."
-    )
+    host: Annotated[Host, Env("SPARK2_HOST")] = None
+    port: Port = 8081
     control_url: Annotated[Address, Env("SPARK_CONTROL_URL")] = Field(
         default=None, description="What search asks instead of the server, such as a gateway."
     )
@@ -48,10 +47,6 @@ class BgeM3Settings(BackendsSection):
         default=60.0, gt=0, description="How long the server may be silent, in seconds."
     )
     retries: int = Field(default=4, ge=0, le=20, description="How often search asks it again.")
-
-    def address(self) -> str | None:
-        """``url``, else port 8081 at ``host``."""
-        return self.url or (f"http://{self.host}:8081" if self.host else None)
 
     def asked(self) -> tuple[str | None, bool]:
         """What search asks, and whether its certificate must be one we trust."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field
 from pydantic_core import to_json
 
 from spark_core import BackendKind, Env, SettingsSection, hookimpl
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import AUDIO, Ask, BackendsSection
+from spark_core.gateway.backends import AUDIO, Ask, BackendsSection, Host, Port
 from spark_core.gateway.relays import SPEECH, VOICES
 
 __all__ = ["KIND", "KokoroSettings"]
@@ -19,13 +18,8 @@ __all__ = ["KIND", "KokoroSettings"]
 class KokoroSettings(BackendsSection):
     """``[plugins.kokoro]``: where Kokoro is."""
 
-    host: Annotated[str | None, Env("SPARK2_HOST")] = Field(
-        default=None, description="The Spark that it runs on, at port 8880, where url is not set."
-    )
-
-    def address(self) -> str | None:
-        """``url``, else port 8880 at ``host``."""
-        return self.url or (f"http://{self.host}:8880" if self.host else None)
+    host: Annotated[Host, Env("SPARK2_HOST")] = None
+    port: Port = 8880
 
 
 async def check(ask: Ask) -> str:

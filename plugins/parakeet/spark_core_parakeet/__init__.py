@@ -6,12 +6,11 @@ import importlib.resources
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field
 from pydantic_core import from_json
 
 from spark_core import BackendKind, Env, SettingsSection, hookimpl
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import AUDIO, Ask, BackendsSection
+from spark_core.gateway.backends import AUDIO, Ask, BackendsSection, Host, Port
 from spark_core.gateway.relays import DIARIZATIONS, DIARIZATIONS_CHUNK, TRANSCRIPTIONS
 
 __all__ = ["KIND", "ParakeetSettings"]
@@ -23,13 +22,8 @@ BOUNDARY = "a-clip-of-speech"
 class ParakeetSettings(BackendsSection):
     """``[plugins.parakeet]``: where the speech-to-text server is."""
 
-    host: Annotated[str | None, Env("SPARK2_HOST")] = Field(
-        default=None, description="The Spark that it runs on, at port 8000, where url is not set."
-    )
-
-    def address(self) -> str | None:
-        """``url``, else port 8000 at ``host``."""
-        return self.url or (f"http://{self.host}:8000" if self.host else None)
+    host: Annotated[Host, Env("SPARK2_HOST")] = None
+    port: Port = 8000
 
 
 async def check(ask: Ask) -> str:

@@ -80,7 +80,7 @@ async def open_server(settings: QdrantSettings) -> AsyncIterator[Engine]:
 
     :raises SettingsError: the URL is none.
     """
-    url = settings.url or ""
+    url = settings.address() or ""
     client = connect(url, settings)
     try:
         yield ServerEngine(client, shown_url(url))

@@ -47,7 +47,7 @@ def _open_engine(
     settings: QdrantSettings, data: DataDirectory
 ) -> AbstractAsyncContextManager[Engine]:
     """Engines are imported here: a program that uses one does not pay for the other."""
-    if settings.url:
+    if settings.address():
         from .server import open_server
 
         return open_server(settings)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from spark_core_qdrant.embedded import open_embedded
@@ -81,7 +81,8 @@ async def ended(pid: int) -> None:
 async def stop(directory: Path) -> None:
     """Let whoever owns *directory* leave, and wait until it has."""
     for pid in owners(directory):
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it may leave by itself
+            os.kill(pid, signal.SIGTERM)
         await ended(pid)
 
 

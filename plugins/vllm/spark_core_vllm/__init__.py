@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 from pydantic_core import from_json, to_json
 
-from spark_core import BackendKind, Env, SettingsSection, hookimpl
+from spark_core import BackendKind, Env, Relay, SettingsSection, hookimpl
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import Ask, BackendsSection
+from spark_core.gateway.backends import Ask, BackendsSection, Host, Port
 from spark_core.gateway.relays import (
     CHAT,
     COMPLETIONS,
@@ -46,16 +46,8 @@ def _port(value: Any) -> Any:
 class VllmSettings(BackendsSection):
     """``[plugins.vllm]``: where vLLM is."""
 
-    host: Annotated[str | None, Env("SPARK1_HOST")] = Field(
-        default=None, description="The Spark that it runs on, where url does not say."
-    )
-    port: Annotated[int, Env("VLLM_PORT"), BeforeValidator(_port)] = Field(
-        default=PORT, description="Its port on that Spark."
-    )
-
-    def address(self) -> str | None:
-        """``url``, else the port at ``host``."""
-        return self.url or (f"http://{self.host}:{self.port}" if self.host else None)
+    host: Annotated[Host, Env("SPARK1_HOST")] = None
+    port: Annotated[Port, Env("VLLM_PORT"), BeforeValidator(_port)] = PORT
 
 
 async def check(ask: Ask) -> str:
@@ -73,10 +65,13 @@ async def check(ask: Ask) -> str:
     return f"{model} said {answer['usage']['completion_tokens']} token"
 
 
+#: The server's own metrics; the gateway's are at ``/metrics``.
+METRICS = Relay("vllm-metrics", "GET", "/vllm/metrics", "none", at="/metrics")
+
 KIND = BackendKind(
     "vllm",
     VllmSettings,
-    (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, RERANK, SCORE, TOKENIZE, DETOKENIZE),
+    (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, RERANK, SCORE, TOKENIZE, DETOKENIZE, METRICS),
     lists_models=True,
     check=check,
 )
