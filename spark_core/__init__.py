@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StateSchema,
     )
     from .gateway.backends import BackendKind, Relay
+    from .gateway.compositions import Composition
     from .hookspecs import hookimpl
     from .opening import open
     from .operations import Effect, Operation, Progress
@@ -38,6 +39,7 @@ __all__ = [
     "BackgroundService",
     "Caller",
     "Command",
+    "Composition",
     "ConfigPath",
     "DataDirectory",
     "Effect",
@@ -71,6 +73,7 @@ _MODULES = {
         "StateSchema",
     ),
     "gateway.backends": ("BackendKind", "Relay"),
+    "gateway.compositions": ("Composition",),
     "hookspecs": ("hookimpl",),
     "opening": ("open",),
     "operations": ("Effect", "Operation", "Progress"),

@@ -27,6 +27,7 @@ from .declarations import (
     StateSchema,
 )
 from .gateway.backends import BackendKind
+from .gateway.compositions import Composition
 from .operations import Operation
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
@@ -85,6 +86,14 @@ def spark_register_vector_stores() -> Iterable[Provider[VectorStore]]:
 @hookspec
 def spark_register_backends() -> Iterable[BackendKind]:
     """Offer kinds of servers that requests are relayed to, each with the routes it serves."""
+    return ()
+
+
+@hookspec
+def spark_register_compositions() -> Iterable[Composition]:
+    """Offer compositions: requests that are answered out of several backends' work instead of
+    being relayed.
+    """
     return ()
 
 

@@ -23,6 +23,7 @@ from .declarations import (
 )
 from .errors import PluginError
 from .gateway.backends import BackendKind, Relay
+from .gateway.compositions import Composition
 from .operations import Operation
 from .schemas import check_operation, schema_of
 from .settings import CORE_SECTIONS
@@ -179,6 +180,10 @@ class Plugins:
         """Every route that some kind of backend serves."""
         return list(dict.fromkeys(relay for kind in self.backends() for relay in kind.relays))
 
+    def compositions(self) -> list[Composition]:
+        """See :func:`.hookspecs.spark_register_compositions`."""
+        return self._items("spark_register_compositions")
+
     def jobs(self) -> list[Job]:
         """See :func:`.hookspecs.spark_register_jobs`."""
         return self._items("spark_register_jobs")
@@ -207,6 +212,10 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
     "spark_register_record_sources": (Provider, lambda p: (f"record source {p.name!r}",)),
     "spark_register_operations": (Operation, lambda o: (f"operation {o.name!r}", _route(o))),
     "spark_register_backends": (BackendKind, lambda k: (f"kind of backend {k.name!r}",)),
+    "spark_register_compositions": (
+        Composition,
+        lambda c: (f"{c.field}=true at {c.relay.path}",),
+    ),
     "spark_register_jobs": (Job, lambda j: (f"job {j.name!r}",)),
     "spark_register_background_services": (
         BackgroundService,

@@ -24,7 +24,7 @@ from typing import Final
 from ..errors import Unavailable
 from .table import Sighting, Sightings, Table, Waiting
 
-__all__ = ["Admission", "Busy", "Pool", "PoolState", "Priority", "Slot", "open_admission"]
+__all__ = ["Admission", "Busy", "Pool", "PoolState", "Priority", "Slot", "Ticket", "open_admission"]
 
 #: Seconds between looks for processes that died, while somebody waits.
 REAP_SECONDS: Final = 0.5
@@ -38,6 +38,20 @@ class Priority(IntEnum):
 
     INTERACTIVE = 0
     BATCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """For whom a request is made: by this it takes its turn, for at most ``wait_s`` seconds.
+
+    ``headers`` are what backends hear of who asks, such as the request's id. As a need it is
+    that of the request which is answered.
+    """
+
+    caller: str = ""
+    priority: Priority = Priority.INTERACTIVE
+    wait_s: float = 60.0
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from ..errors import BackendError, NotConfigured, NotFound, SparkError, TimedOut
-from .admission import Admission
+from .admission import Admission, Slot, Ticket
 from .backends import Backend, Relay
+from .forms import Form, Multipart
 from .table import Sighting
 from .upstream import Refused, Upstream
 
-__all__ = ["Gateway", "Target", "UnknownModel"]
+__all__ = ["Gateway", "Reply", "Target", "UnknownModel"]
 
 #: Seconds that what a backend said of its models is believed, and how soon it is asked again
 #: for a model that it does not have.
@@ -24,6 +26,18 @@ MISSED_SECONDS: Final = 1.0
 
 #: Seconds it has to say it.
 LIST_SECONDS: Final = 3.0
+
+#: The largest answer that is kept in memory, in bytes.
+LARGEST_REPLY: Final = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the backend called ``backend`` answered; ``status`` may say that it failed."""
+
+    backend: str
+    status: int
+    body: bytes
 
 
 class UnknownModel(NotFound):
@@ -78,6 +92,10 @@ class Gateway:
                 hint="set the url in its section of spark.toml",
             )
         return found
+
+    def chooses(self, relay: Relay) -> bool:
+        """Whether several backends serve *relay*, so that the model's name says which."""
+        return len(self.serving(relay)) > 1
 
     async def targets(self, relay: Relay, model: str | None) -> list[Target]:
         """Where a request of *relay* for *model* can go; None leaves it to the backends.
@@ -162,6 +180,77 @@ class Gateway:
             raise BackendError(f"{backend.name} answered {path} with status {answer.status}")
         return b"".join(pieces)
 
+    async def request(
+        self, relay: Relay, body: Form | Mapping[str, Any], ticket: Ticket, *, model: str | None
+    ) -> Reply:
+        """What a backend answers to *body*, sent to *relay* when it is the turn of *ticket*.
+
+        ``model`` in *body* becomes the name by which the backend knows *model*; None leaves it
+        as it is, and the choice to the backends. Another backend is asked where the first
+        cannot be reached or is overloaded.
+
+        :raises Busy: the request's turn did not come in time.
+        :raises UnknownModel: no backend serves *model*.
+        :raises NotConfigured: nothing that serves *relay* is configured.
+        :raises SparkError: no backend could be reached, or gave a whole answer in time.
+        """
+        targets = {target.backend.name: target for target in await self.targets(relay, model)}
+        while True:
+            slot = await self.admission.admit(
+                [*targets],
+                caller=ticket.caller,
+                priority=ticket.priority,
+                wait_s=ticket.wait_s,
+            )
+            target = targets.pop(slot.name)
+            try:
+                reply = await self._send(relay, target, slot, body, ticket)
+            except SparkError as error:
+                self.failed(target.backend, error)
+                if not (isinstance(error, Refused) and targets):
+                    raise
+            else:
+                if reply.status != 503 or not targets:
+                    return reply
+
+    async def _send(
+        self,
+        relay: Relay,
+        target: Target,
+        slot: Slot,
+        body: Form | Mapping[str, Any],
+        ticket: Ticket,
+    ) -> Reply:
+        try:
+            media_type, length, content = _encoded(body, target.model)
+        except BaseException:
+            slot.release()
+            raise
+        section = target.backend.section
+        answer = await target.upstream.ask(
+            relay.method.encode(),
+            (relay.at or relay.path).encode(),
+            [
+                *ticket.headers,
+                (b"content-type", media_type.encode()),
+                (b"content-length", b"%d" % length),
+            ],
+            content,
+            first_byte_s=section.first_byte_s,
+            silent_s=section.silent_s,
+            when_complete=slot.release,
+        )
+        try:
+            self.answered(target.backend, answer.status)
+            kept = bytearray()
+            while piece := await answer.read():
+                kept += piece
+                if len(kept) > LARGEST_REPLY:
+                    raise BackendError(f"{slot.name} answered more than {LARGEST_REPLY} bytes")
+        finally:
+            answer.close()
+        return Reply(slot.name, answer.status, bytes(kept))
+
     def answered(self, backend: Backend, status: int) -> None:
         """*backend* answered with *status*."""
         if status < 500:
@@ -185,3 +274,14 @@ class Gateway:
         await asyncio.gather(*self._listing.values(), return_exceptions=True)
         for upstream in self._upstreams.values():
             upstream.close()
+
+
+def _encoded(
+    body: Form | Mapping[str, Any], model: str | None
+) -> tuple[str, int, bytes | Multipart]:
+    """The type, the length and the bytes of *body*, which names *model* if there is one."""
+    if isinstance(body, Form):
+        form = Multipart(body.having(("model", model)) if model is not None else body)
+        return form.media_type, form.length, form
+    content = to_json({**body, "model": model} if model is not None else body)
+    return "application/json", len(content), content

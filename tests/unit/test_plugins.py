@@ -26,6 +26,8 @@ from spark_core.declarations import (
 )
 from spark_core.errors import PluginError
 from spark_core.gateway.backends import BackendKind, BackendsSection
+from spark_core.gateway.compositions import Composition
+from spark_core.gateway.relays import CHAT
 from spark_core.operations import Effect, Operation
 from spark_core.plugins import Plugin, Plugins
 from spark_core.settings import Section, Source
@@ -242,6 +244,11 @@ CLASHES: dict[str, tuple[str, list[Any], list[Any]]] = {
         "kind of backend 'x'",
         [BackendKind("x", BackendsSection, ())],
         [BackendKind("x", BackendsSection, ())],
+    ),
+    "compositions": (
+        "x=true at /v1/chat/completions",
+        [Composition(CHAT, "x", forever)],
+        [Composition(CHAT, "x", forever)],
     ),
     "jobs": ("job 'x'", [Job("x", "every 1h", "a")], [Job("x", "every 2h", "b")]),
     "background_services": (

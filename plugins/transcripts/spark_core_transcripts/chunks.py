@@ -84,6 +84,14 @@ class MatchedTurns(BaseModel):
         "be somebody else as well."
     )
 
+    @property
+    def notes(self) -> list[str]:
+        """What was not as it should be."""
+        if not self.unmatched:
+            return []
+        names = ", ".join(self.unmatched)
+        return [f"no usable voiceprint, so they may be the same as others: {names}"]
+
 
 def join(chunks: Sequence[Chunk], *, threshold: float = THRESHOLD) -> MatchedTurns:
     """One diarization out of *chunks*; where two overlap, each counts up to the middle.

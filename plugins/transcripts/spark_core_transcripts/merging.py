@@ -13,7 +13,7 @@ from .homes import segments_of
 from .labelling import label
 from .models import Foreign, LabelledTranscript, Seconds, Segment, Turn, Word
 
-__all__ = ["merge"]
+__all__ = ["checked", "merge"]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -43,8 +43,8 @@ def merge(transcription: Mapping[str, Any], diarization: Mapping[str, Any]) -> L
 
     :raises BackendError: one of them is not what it should be.
     """
-    said = _checked(Transcription, transcription, "transcription")
-    spoken = _checked(Diarization, diarization, "diarization")
+    said = checked(Transcription, transcription, "transcription")
+    spoken = checked(Diarization, diarization, "diarization")
     words, segments = said.words or [], said.segments or []
     if words and not segments:
         segments = segments_of(said.text, words)
@@ -55,7 +55,11 @@ def merge(transcription: Mapping[str, Any], diarization: Mapping[str, Any]) -> L
     return transcript.model_copy(update={"language": said.language, "duration": duration})
 
 
-def _checked(model: type[T], given: Mapping[str, Any], what: str) -> T:
+def checked(model: type[T], given: Mapping[str, Any], what: str) -> T:
+    """*given* as *model*.
+
+    :raises BackendError: it is not one; *what* it should be is named.
+    """
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:

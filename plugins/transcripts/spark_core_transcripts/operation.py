@@ -99,12 +99,7 @@ def _labelled(request: LabelRequest) -> LabelledTranscript:
     turns, notes = request.turns, list[str]()
     if request.chunks:
         joined = join(request.chunks)
-        turns = joined.turns
-        if joined.unmatched:
-            notes.append(
-                "no usable voiceprint, so they may be the same as others: "
-                + ", ".join(joined.unmatched)
-            )
+        turns, notes = joined.turns, joined.notes
     transcript = label(request.words, request.segments, turns, tolerance=request.tolerance)
     if request.local is not None:
         transcript = _with_local(transcript, request.local, request)
