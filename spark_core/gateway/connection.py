@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, cast
 
@@ -76,7 +75,8 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self.headers: list[Header] = []
         self.length: int | None = None
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
+        self._take: Callable[[bytes], bool] | None = None
         self._held = 0
         self._complete = self._paused = self._given_up = self.may_be_kept = False
         self._error: Exception | None = None
@@ -115,13 +115,41 @@ class Connection(asyncio.Protocol):
         :raises BackendError: it is no HTTP.
         """
         while not self._chunks:
-            if self._error is not None:
-                raise self._error
-            if self._complete:
+            if not await self._more():
                 return b""
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        chunks, self._chunks = self._chunks, deque()
+        return self._gathered()
+
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        """Hand what comes of the body to *take* at once, with no task to wake; True at its end.
+
+        Where *take* says that it can take no more for now, False is returned.
+
+        :raises SparkError: as in :meth:`read`.
+        """
+        if self._chunks and not take(self._gathered()):
+            return False
+        self._take = take
+        try:
+            while self._take is not None:
+                if not await self._more():
+                    return True
+            return False
+        finally:
+            self._take = None
+
+    async def _more(self) -> bool:
+        """Wait until something happens; False where the body is over."""
+        if self._error is not None:
+            raise self._error
+        if self._complete:
+            return False
+        self._waiter = self._loop.create_future()
+        await self._waiter
+        return True
+
+    def _gathered(self) -> bytes:
+        """What has come and was not read yet."""
+        chunks, self._chunks = self._chunks, []
         self._held = 0
         if self._paused:
             self._resume()
@@ -228,7 +256,8 @@ class Connection(asyncio.Protocol):
                 self.abort()  # what came behind the answer was not asked for
             else:
                 self._break(BackendError(f"{self._upstream.shown} sent what is not HTTP"))
-        if self._chunks:
+        if self._chunks and (self._take is None or not self._take(self._gathered())):
+            self._take = None
             _wake(self._waiter)
         if self._held > HELD_BYTES and not self._paused and self._transport is not None:
             self._paused = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +26,7 @@ from spark_core.gateway.gateway import Gateway, Target
 from spark_core.gateway.settings import GatewaySettings
 from spark_core.gateway.upstream import Refused
 
+from .forwarding import Forwarding
 from .headers import SANE
 from .openai_errors import Forbidden, Incomplete, TooLarge, error_answer
 from .origins import refuse_cross_site
@@ -126,7 +127,7 @@ class Incoming:
         self.client = scope["client"]
         self.body: bytes | None = None
         self.answered = False
-        self.id = os.urandom(16).hex().encode()
+        self.id = b"%032x" % random.getrandbits(128)
         self.authorization = b""
         self.length: int | None = None
         self.priority = Priority.INTERACTIVE
@@ -378,11 +379,9 @@ class Exchange:
             return
         self._request.answered = True
         await send(self._start(answer))
-        last = b""
-        while piece := await answer.read():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            last = piece
-        if _is_half_an_event(answer, last):
+        forwarding = Forwarding(send)
+        await forwarding.run(answer)
+        if _is_half_an_event(answer, forwarding.last):
             raise BrokenOff("the backend ended its answer within an event")
         await send({"type": "http.response.body", "body": b""})
 
