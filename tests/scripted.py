@@ -50,6 +50,13 @@ class Peer:
         except (asyncio.IncompleteReadError, ConnectionError):
             raise Gone from None
 
+    async def skip(self, length: int) -> int:
+        """Read *length* bytes and keep none; how many came."""
+        left = length
+        while left and (piece := await self._reader.read(min(left, 65536))):
+            left -= len(piece)
+        return length - left
+
     async def request(self) -> tuple[bytes, bytes]:
         """Head and body of the next request."""
         head = await self.head()
@@ -125,6 +132,8 @@ async def serving(
         yield served
     finally:
         server.close()
+        for _ in range(5):  # who was just accepted begins, to be ended in order
+            await asyncio.sleep(0)
         for task in [*running]:
             task.cancel()
         await asyncio.gather(*closing, return_exceptions=True)

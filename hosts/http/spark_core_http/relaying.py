@@ -159,6 +159,8 @@ class Incoming:
                     self.authorization = value
                 elif name == b"content-encoding":
                     self.encoded = value != b"identity"
+                elif not name:  # so gunicorn's parser calls a line that continues another one
+                    raise InvalidRequest("a header goes on in a second line")
                 self.headers.append(header)
         self.headers += ((b"x-request-id", self.id), (MARK, b"1"))
 

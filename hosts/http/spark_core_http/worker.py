@@ -87,9 +87,14 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         await super()._serve()
 
     def handle_exit_signal(self) -> None:
-        """Stop now, and not at the next turn of a loop that sleeps for a second."""
+        """Stop now, and not at the next turn of a loop that sleeps for a second.
+
+        The signal may come twice: a service manager sends it to every process of a service,
+        and the master sends it on. The second one must not break off the first one's waiting.
+        """
+        stops = self.alive and bool(self.servers)
         super().handle_exit_signal()
-        if self.servers and self._serving is not None:
+        if stops and self._serving is not None:
             self._serving.cancel()
 
     async def _shutdown(self) -> None:

@@ -120,6 +120,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         found = re.search(r"http://\S+", process.stdout.readline())
         assert found is not None, log.read_text()
         servers.append(Served(found[0], process, log))
+        httpx.get(f"{found[0]}/health", timeout=PATIENCE)  # what comes now is not kept waiting
         return servers[-1]
 
     yield start
