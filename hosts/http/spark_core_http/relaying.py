@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -26,6 +26,8 @@ from spark_core.gateway.gateway import Gateway, Target
 from spark_core.gateway.settings import GatewaySettings
 from spark_core.gateway.upstream import Refused
 
+from .composing import Composing
+from .forms import Framed
 from .forwarding import Forwarding
 from .headers import SANE
 from .openai_errors import Forbidden, Incomplete, TooLarge, error_answer
@@ -67,6 +69,7 @@ class Relaying:
         found = spark.settings.models().get(GatewaySettings)
         self._settings = found if isinstance(found, GatewaySettings) else GatewaySettings()
         self._gateway: Gateway | None = None
+        self._composing = Composing(spark)
         from .metrics import meter  # in the worker: what it counts in is set up by then
 
         self._meter = meter
@@ -85,7 +88,11 @@ class Relaying:
                 refuse_cross_site(falcon.asgi.Request(scope, receive))
             if self._gateway is None:
                 self._gateway = await self._spark.resolver.get(Gateway)
-            await Exchange(self._gateway, self._meter, request, send).run()
+            exchange = Exchange(self._gateway, self._meter, request, send)
+            if self._composing.looks_into(relay, self._gateway):
+                await self._composing.serve(request, self._gateway, exchange.run, send)
+            else:
+                await exchange.run()
         except falcon.HTTPForbidden as error:
             await _refuse(Forbidden(error.description or "refused"), request, send)
         except SparkError as error:
@@ -113,7 +120,8 @@ class Incoming:
 
     __slots__ = (
         "_most", "_upload", "answered", "authorization", "body", "client", "encoded",
-        "from_page", "headers", "id", "length", "priority", "query", "relay", "target", "wait_s",
+        "form", "from_page", "headers", "id", "length", "priority", "query", "relay", "target",
+        "wait_s",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +134,7 @@ class Incoming:
         self.target = relay.path.encode() + (b"?" + self.query if self.query else b"")
         self.client = scope["client"]
         self.body: bytes | None = None
+        self.form: Framed | None = None
         self.answered = False
         self.id = b"%032x" % random.getrandbits(128)
         self.authorization = b""
@@ -219,6 +228,8 @@ class Incoming:
 
         :raises InvalidRequest: the body is no JSON object, or the model is no text.
         """
+        if self.form is not None:
+            return self.form.model
         if self.relay.model_from == "json":
             return _model_in(await self.read()) if not self.encoded else None
         if self.relay.model_from == "query":
@@ -345,8 +356,11 @@ class Exchange:
         self._meter = self._meter_of(request.relay.name, target.backend.name)
         self._asked = time.monotonic()
         headers = request.headers
-        body: bytes | AsyncIterator[bytes] = b""
-        if request.body is not None:
+        body: bytes | AsyncIterable[bytes] = b""
+        if request.form is not None:
+            length, body = request.form.body(target.model)
+            headers = [*headers, _framing(length)]
+        elif request.body is not None:
             body = _renamed(request.body, model, target.model)
             headers = [*headers, (b"content-length", b"%d" % len(body))]
         elif request.length is not None:
@@ -398,6 +412,13 @@ class Exchange:
         headers = [h for h in answer.headers if h[0] not in dropped and h[0] != b"x-request-id"]
         headers += ((b"x-request-id", self._request.id), (b"server-timing", timing))
         return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+
+def _framing(length: int | None) -> Header:
+    """What tells the backend where a body ends."""
+    if length is None:
+        return b"transfer-encoding", b"chunked"
+    return b"content-length", b"%d" % length
 
 
 def _is_half_an_event(answer: Connection, last: bytes) -> bool:
