@@ -126,18 +126,17 @@ class Upstream:
         connection.send(start)
         sending = asyncio.ensure_future(connection.send_body(body, chunked))
         try:
-            await asyncio.wait([sending, head], return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-            await head
+            try:
+                await asyncio.wait([sending, head], return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    sending.result()
+                await head
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
         except BaseException:
             connection.close()
             raise
-        finally:
-            if not sending.done():
-                sending.cancel()
-                with suppress(asyncio.CancelledError):
-                    await sending
         return connection
 
     # --------------------------------------------------------------------------- connections

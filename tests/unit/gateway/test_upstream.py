@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -472,6 +473,39 @@ async def test_an_upload_that_fails_is_told_and_the_backend_is_let_go_of(opened:
         with pytest.raises(Wrong):
             await client.ask(failing())
         await gone.wait()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_an_upload_that_fails_just_when_its_asker_leaves_is_no_loose_end(
+    opened: Open, turns: int
+) -> None:
+    class Wrong(Exception):
+        pass
+
+    fail, loose = asyncio.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: loose.append(context))
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.gone()
+
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"a"
+        await fail.wait()
+        raise Wrong
+
+    async with opened(script) as (client, server):
+        asking = asyncio.create_task(client.ask(failing()))
+        await settled(lambda: server.connections == 1)
+        fail.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled() or isinstance(asking.exception(), Wrong)
+    del asking
+    gc.collect()
+    assert loose == []
 
 
 # ------------------------------------------------------------------------------ letting go
