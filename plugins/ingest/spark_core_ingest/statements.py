@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -97,11 +98,16 @@ def _view(connection: sqlite3.Connection, name: str, kind: KindSettings) -> str:
 
 def _table(connection: sqlite3.Connection, name: str, written: str) -> str:
     """The table or view that a mapping writes as *written*: as it is called, or as SQL has it."""
-    query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
-    tables = [table for (table,) in connection.execute(query)]
+    tables = _tables(connection)
     if found := _match(written, tables) or _match(without_schema(written), tables):
         return found
     raise SourceError(f"kind {name}: there is no table {written!r}{nearest(written, tables)}")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """The names of the tables and views."""
+    query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+    return [table for (table,) in connection.execute(query)]
 
 
 def _match(written: str, names: Sequence[str]) -> str | None:
@@ -137,9 +143,32 @@ def _columns(
         cursor = connection.execute(f"SELECT * FROM {source} LIMIT 0")
     except sqlite3.OperationalError as error:
         _raise_if_busy(error)
+        if kind.query and (unknown := _unknown(connection, kind.query, str(error))):
+            raise SourceError(f"kind {name}: its query: there is no {unknown}") from error
         what = f"table {kind.table!r}" if kind.table else "its query"
         raise SourceError(f"kind {name}: {what} does not work: {error}") from error
     return [column for column, *_ in cursor.description]
+
+
+_NO_SUCH = re.compile(r"no such (table|column): (.+)", re.DOTALL)
+
+
+def _unknown(connection: sqlite3.Connection, query: str, message: str) -> str:
+    """The table or column that SQLite misses in *query*, with the nearest name there is."""
+    found = _NO_SUCH.fullmatch(message)
+    if found is None:
+        return ""
+    tables = _tables(connection)
+    if found[1] == "table":
+        table = without_schema(found[2])
+        return f"table {table!r}{nearest(table, tables)}"
+    read = [table for table in tables if folded(table) in folded(query)]
+    columns = [
+        column
+        for table in read
+        for (column,) in connection.execute("SELECT name FROM pragma_table_xinfo(?)", (table,))
+    ]
+    return f"column {found[2]!r}{nearest(found[2].rpartition('.')[2], columns)}"
 
 
 def _raise_if_busy(error: sqlite3.Error) -> None:

@@ -245,6 +245,26 @@ async def test_what_is_no_select_is_refused(database, fingerprint, query):
             {"table": "people", "match": {"name": "ful_name"}},
             "table 'people' has no column 'ful_name'; did you mean 'full_name'?",
         ),
+        (
+            {"query": "SELECT person_id, notes FROM peple"},
+            "kind thing: its query: there is no table 'peple'; did you mean 'people'?",
+        ),
+        (
+            {"query": "SELECT person_id FROM main.peple"},
+            "kind thing: its query: there is no table 'peple'; did you mean 'people'?",
+        ),
+        (
+            {"query": "SELECT person_id, ful_name FROM People"},
+            "kind thing: its query: there is no column 'ful_name'; did you mean 'full_name'?",
+        ),
+        (
+            {"query": "SELECT p.persn_id FROM people AS p"},
+            "kind thing: its query: there is no column 'p.persn_id'; did you mean 'person_id'?",
+        ),
+        (
+            {"query": "SELECT frob(person_id) FROM people"},
+            "kind thing: its query does not work: no such function: frob",
+        ),
         ({"table": ""}, "there is no table ''"),
         ({"table": "people\0"}, "there is no table"),
     ],
