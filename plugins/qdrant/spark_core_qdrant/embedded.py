@@ -222,16 +222,22 @@ class OwnerClient:
             if self._failure and self._failed > asked:  # while this request waited for its turn
                 raise self._failure
             if not await self._answers():
-                await self._answering(_spawn(self._directory, self._idle), deadline)
+                said = _log_size(self._directory)
+                await self._answering(_spawn(self._directory, self._idle), said, deadline)
 
-    async def _answering(self, process: subprocess.Popen[bytes], deadline: float) -> None:
-        """Wait until the owner answers, or *process* is known not to become it."""
+    async def _answering(
+        self, process: subprocess.Popen[bytes], said: int, deadline: float
+    ) -> None:
+        """Wait until the owner answers, or *process* is known not to become it.
+
+        ``said`` is how much stood in the log before it was started.
+        """
         until = min(deadline, _now() + START)
         while _now() < until and not await self._answers():
             await asyncio.sleep(0.01)
             if (code := process.poll()) is not None:
                 if code > 0:  # else it was killed, or somebody else's was quicker
-                    self._failure, self._failed = _failure(self._directory), _now()
+                    self._failure, self._failed = _failure(self._directory, said), _now()
                     raise self._failure
                 return
 
@@ -277,23 +283,30 @@ def _log(directory: Path) -> int:
         raise _unusable(directory, error) from error
 
 
-def _failure(directory: Path) -> SparkError:
-    """Why an owner could not start."""
+def _log_size(directory: Path) -> int:
+    """How long the owner's log is, in bytes."""
+    with suppress(OSError):
+        return (directory / "owner.log").stat().st_size
+    return 0
+
+
+def _failure(directory: Path, said: int) -> SparkError:
+    """Why an owner could not start; *said* is how long the log was before."""
     if os.statvfs(directory).f_bavail == 0:
         return StorageFull(
             f"there is no room at all in {directory}, not even to search the index there",
             hint="free some space",
         )
     return Unavailable(
-        f"the index in {directory} cannot be opened: {_last_words(directory)}",
+        f"the index in {directory} cannot be opened: {_last_words(directory, said)}",
         hint=f"see {directory / 'owner.log'}",
     )
 
 
-def _last_words(directory: Path) -> str:
-    """The last line of the owner's log: what it died of."""
+def _last_words(directory: Path, said: int) -> str:
+    """The last line of the owner's log behind what others had *said*: what it died of."""
     with suppress(OSError, IndexError), (directory / "owner.log").open("rb") as log:
         log.seek(0, os.SEEK_END)
-        log.seek(max(0, log.tell() - 2000))
+        log.seek(max(said, log.tell() - 2000))
         return log.read().decode(errors="replace").strip().splitlines()[-1]
     return "no reason is known"

@@ -94,6 +94,19 @@ async def test_a_damaged_catalog_is_named_and_nothing_is_deleted(
     assert await filled.collection("things").count() == 10
 
 
+async def test_what_a_former_owner_said_is_no_reason(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the log only what was written since the start tells why it failed."""
+    (tmp_path / "qdrant_edge.py").write_text("raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    directory.mkdir()
+    (directory / "owner.log").write_text("what the former one said\n")
+    async with store_in(directory) as store:
+        with pytest.raises(Unavailable, match="no reason is known"):
+            await store.collections()
+
+
 async def test_an_owner_that_cannot_start_says_why(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,17 @@ async def test_it_leaves_when_nobody_asks_and_no_zombie_remains(directory: Path)
         assert await store.collection("things").count() == 10
 
 
+async def test_it_leaves_without_a_word_while_programs_are_connected(
+    filled: QdrantStore, directory: Path
+) -> None:
+    """Connections that are open then are no errors: the log tells of failures alone."""
+    async with store_in(directory) as other:
+        assert await other.collection("things").count() == 10
+        await stop(directory)
+        assert (directory / "owner.log").read_text() == ""
+        assert await filled.collection("things").count() == 10
+
+
 async def test_an_owner_of_another_version_is_replaced(directory: Path) -> None:
     """Programs are upgraded while an owner of the former version runs."""
     async with store_in(directory) as store:

@@ -54,13 +54,14 @@ class Owner:
         self._idle = idle
         self._last_used = time.monotonic()
         self._leaving = asyncio.Event()
+        self._talks: set[asyncio.Task[None]] = set()
 
     async def serve(self, socket: Path) -> None:
         """Answer until it is time to leave, then write everything out."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leaving.set)
-        server = await asyncio.start_unix_server(self._talk, socket, backlog=BACKLOG)
+        server = await asyncio.start_unix_server(self._accept, socket, backlog=BACKLOG)
         self._socket = socket
         self._note = write_note(self._directory, Note.mine(self._directory, socket))
         try:
@@ -69,6 +70,7 @@ class Owner:
                 await self._tick()
         finally:
             server.close()
+            await self._hang_up()
             self._leave()
 
     def _tidy(self) -> None:
@@ -100,6 +102,18 @@ class Owner:
         if self._is_mine():  # else what is written would end up in somebody else's index
             self._engine.close()
             file_in(self._directory).unlink(missing_ok=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Talk in a task of our own: the server logs it as a failure that one of its is ended."""
+        talk = asyncio.create_task(self._talk(reader, writer))
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
+
+    async def _hang_up(self) -> None:
+        """End every connection; who waits for an answer asks the next owner."""
+        for talk in self._talks:
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
