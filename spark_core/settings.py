@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PydanticUserError,
@@ -84,6 +85,15 @@ class DataDirectory:
         return self.path
 
 
+def _written_path(value: object) -> object:
+    """*value*, if a path can be made of it; what is empty would be the folder itself."""
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError("must be a path, in quotes")
+    if not os.fspath(value).strip():
+        raise ValueError("is empty: name a path, or leave the setting out")
+    return value
+
+
 def _beside_config(path: Path, info: _ValidationInfo) -> Path:
     base: Path = (info.context or {}).get("directory") or Path.cwd()
     try:
@@ -93,7 +103,7 @@ def _beside_config(path: Path, info: _ValidationInfo) -> Path:
 
 
 #: A path in settings: a relative one, also a default of a section, is relative to ``spark.toml``.
-ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
+ConfigPath = Annotated[Path, BeforeValidator(_written_path), AfterValidator(_beside_config)]
 
 
 class Section(BaseModel):

@@ -116,6 +116,18 @@ def test_layers_are_merged_key_by_key() -> None:
     assert (read.url, read.port) == ("toml", 2)
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [('""', "is empty"), ('" "', "is empty"), ("5", "must be a path, in quotes")],
+)
+def test_what_is_no_path_is_told_in_plain_words(value: str, reason: str) -> None:
+    """An empty one is not the folder of spark.toml, and Python's types are nobody's business."""
+    (line,) = lines(f"[plugins.fruit]\nfile = {value}")[-1:]
+    assert "[plugins.fruit] file" in line
+    assert reason in line
+    assert "pathlib" not in line
+
+
 def test_every_section_has_environment_names() -> None:
     """`SPARK_<SECTION>_<KEY>`, with dots and dashes as underscores."""
     section = SettingsSection("plugins.fruit-bowl", Fruit)
