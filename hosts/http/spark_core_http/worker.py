@@ -8,6 +8,7 @@ is why its version is pinned: ``tests/test_worker.py`` fails if it changes.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
@@ -18,8 +19,15 @@ __all__ = ["Protocol", "Worker"]
 #: Seconds that a client has to send a request's head, from its first byte on.
 HEAD_SECONDS: Final = 10.0
 
+#: Bytes of the next request that may have come when an answer was just sent. A client that
+#: sends one upload right after the other is far ahead; beyond gunicorn's 64 KiB it was cut off.
+AHEAD_BYTES: Final = 1024 * 1024
+
 # Found on the base: what a subclass finds out, it would look for in the wrong place.
 ASGIProtocol._check_h1c_protocol_available()
+ASGIProtocol._h1c_protocol_class = partial(
+    ASGIProtocol._h1c_protocol_class, limit_remaining=AHEAD_BYTES
+)
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]

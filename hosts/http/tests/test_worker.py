@@ -146,3 +146,17 @@ async def test_a_closed_connection_is_freed() -> None:
     assert gone() is None
     assert of.protocols == set()
     assert of.nr_conns == 0
+
+
+async def test_an_upload_may_follow_right_behind_an_answer() -> None:
+    """Much of it has come by the time that the connection is ready for the next request."""
+    protocol, wire = await open_protocol(worker())
+    upload = bytes(250_000)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(upload)
+    protocol.data_received(GET)
+    protocol.data_received(head + upload)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert wire.written.count(b"HTTP/1.1 200 OK") == 2
+    assert not wire.closed
+    protocol.connection_lost(None)
