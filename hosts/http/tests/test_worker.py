@@ -123,7 +123,6 @@ async def test_a_connection_is_idle_between_requests_only() -> None:
     assert protocol.idle
     protocol.data_received(GET)
     assert protocol._request_ready.is_set()
-
     for _ in range(10):
         await asyncio.sleep(0)
     assert wire.written.startswith(b"HTTP/1.1 200 OK")
