@@ -19,8 +19,9 @@ __all__ = ["Protocol", "Worker"]
 #: Seconds that a client has to send a request's head, from its first byte on.
 HEAD_SECONDS: Final = 10.0
 
-#: Bytes of the next request that may have come when an answer was just sent. A client that
-#: sends one upload right after the other is far ahead; beyond gunicorn's 64 KiB it was cut off.
+#: Bytes of the next request that are kept until the answer before it is done: a client that
+#: sends one upload right after the other is far ahead, and beyond gunicorn's 64 KiB it was cut
+#: off. Reading pauses at 256 KiB, which may come twice over in one piece.
 AHEAD_BYTES: Final = 1024 * 1024
 
 # Found on the base: what a subclass finds out, it would look for in the wrong place.
@@ -46,6 +47,11 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         super().data_received(data)
         if self._deadline is None and not self._closed and not self._request_ready.is_set():
             self._arm()
+
+    def _http1_buffered(self) -> int:
+        """Count what came behind the request, too, so that reading pauses where it is much."""
+        ahead = self._callback_parser.remaining() if self._callback_parser is not None else b""
+        return int(super()._http1_buffered()) + len(ahead)
 
     def _on_headers_complete(self) -> Any:
         if self._deadline is not None:

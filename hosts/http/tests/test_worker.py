@@ -33,6 +33,7 @@ def test_gunicorn_is_the_one_that_the_worker_was_written_for() -> None:
         (ASGIProtocol, "connection_lost", ["self", "exc"]),
         (ASGIProtocol, "_on_headers_complete", ["self"]),
         (ASGIProtocol, "_close_transport", ["self"]),
+        (ASGIProtocol, "_http1_buffered", ["self"]),
         (ASGIProtocol, "_send_error_response", ["self", "status", "message", "extra_headers"]),
         (ASGIWorker, "init_process", ["self"]),
         (ASGIWorker, "handle_exit_signal", ["self"]),
@@ -64,6 +65,7 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": ("192.0.2.7", 1), "sockname": ("192.0.2.8", 2)})
         self.written = b""
         self.closed = False
+        self.reading = True
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -73,6 +75,12 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -150,12 +158,16 @@ async def test_a_closed_connection_is_freed() -> None:
 async def test_an_upload_may_follow_right_behind_an_answer() -> None:
     """Much of it has come by the time that the connection is ready for the next request."""
     protocol, wire = await open_protocol(worker())
-    upload = bytes(250_000)
+    upload = bytes(400_000)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(upload)
     protocol.data_received(GET)
-    protocol.data_received(head + upload)
+    protocol.data_received(head + upload[:200_000])
+    assert wire.reading
+    protocol.data_received(upload[200_000:])
+    assert not wire.reading  # or more might come than is kept
     for _ in range(20):
         await asyncio.sleep(0)
     assert wire.written.count(b"HTTP/1.1 200 OK") == 2
     assert not wire.closed
+    assert wire.reading
     protocol.connection_lost(None)
