@@ -117,8 +117,11 @@ def chat(**more: object) -> bytes:
 
 
 def form(size: int) -> bytes:
-    """A multipart upload of *size* bytes."""
-    head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    """A multipart upload of *size* bytes, behind its fields, as OpenAI's clients send it."""
+    head = (
+        b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+        b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    )
     return head + bytes(size) + b"\r\n--x--\r\n"
 
 
