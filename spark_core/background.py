@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from .containment import ENDINGS
 from .declarations import BackgroundService
 from .errors import NotConfigured, SparkError
 from .resolution import Resolver
@@ -15,15 +16,27 @@ from .state import Lease, Leases
 
 __all__ = ["running"]
 
+Pause = Callable[[float], Awaitable[None]]
+
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def running(
-    services: list[BackgroundService], resolver: Resolver, leases: Leases
+    services: list[BackgroundService],
+    resolver: Resolver,
+    leases: Leases,
+    *,
+    pause: Pause = asyncio.sleep,
 ) -> AsyncIterator[None]:
-    """While the block runs, take part in running *services*; at its end give them up."""
-    tasks = [asyncio.create_task(_take_part(s, resolver, leases), name=s.name) for s in services]
+    """While the block runs, take part in running *services*; at its end give them up.
+
+    Between two tries it waits for *pause*, which is given seconds.
+    """
+    tasks = [
+        asyncio.create_task(_take_part(service, resolver, leases, pause), name=service.name)
+        for service in services
+    ]
     try:
         yield
     finally:
@@ -32,7 +45,9 @@ async def running(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _take_part(service: BackgroundService, resolver: Resolver, leases: Leases) -> None:
+async def _take_part(
+    service: BackgroundService, resolver: Resolver, leases: Leases, pause: Pause
+) -> None:
     """Try for the lease for ever; run the service while it is held.
 
     Waiting a third of the time to live between tries, a standby takes over within it.
@@ -45,7 +60,7 @@ async def _take_part(service: BackgroundService, resolver: Resolver, leases: Lea
             pass  # another holds the lease, or the state is away: either way, try again
         except Exception as error:
             _log(service, error, "cannot take part; it tries again")
-        await asyncio.sleep(service.ttl / 3)
+        await pause(service.ttl / 3)
 
 
 async def _run(service: BackgroundService, resolver: Resolver, lease: Lease) -> None:
@@ -53,11 +68,13 @@ async def _run(service: BackgroundService, resolver: Resolver, lease: Lease) -> 
         await service.run(**await resolver.fill(service.run, {Lease: lease}))
     except NotConfigured as error:
         log.debug("background service %s waits for its settings: %s", service.name, error)
-    except Exception as error:
+    except ENDINGS:
+        raise
+    except BaseException as error:
         _log(service, error, "failed; it is started again")
 
 
-def _log(service: BackgroundService, error: Exception, what: str) -> None:
+def _log(service: BackgroundService, error: BaseException, what: str) -> None:
     """Log where *error* was raised and of what type it is: its text may quote a record."""
     trace = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__name__

@@ -44,7 +44,9 @@ async def open_state(
 ) -> AsyncIterator[State]:
     """The database that ``[state] url`` names, else the embedded one."""
     url = settings.url.get_secret_value() if settings.url else data.path / "state.db"
-    async with State.open(url, plugins.state_schemas()) as state:
+    async with State.open(url, plugins.state_schemas(), plugins.distribution_of) as state:
+        for schema, error in state.failures.items():
+            plugins.blame(schema, error)
         yield state
 
 

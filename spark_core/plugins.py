@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import pluggy
 from pydantic import BaseModel
 
 from . import hookspecs
+from .containment import ENDINGS
 from .declarations import (
     BackgroundService,
     Command,
@@ -97,15 +99,21 @@ class Plugins:
 
     def examine(self) -> None:
         """Leave out what would spoil the documents that are made of what all plugins offer."""
-        for hook in ("spark_register_settings", "spark_register_operations"):
-            broken = {id(o.plugin) for o in self._offers[hook] if not _is_describable(hook, o)}
-            self._offers[hook] = [o for o in self._offers[hook] if id(o.plugin) not in broken]
+        self._sift("spark_register_settings", lambda s: schema_of(s.model, f"[{s.path}]"))
+        self._sift("spark_register_operations", check_operation)
+
+    def _sift(self, hook: str, check: Callable[[Any], object]) -> None:
+        """Leave out of *hook* each plugin that offers there what *check* raises for."""
+        broken = {id(o.plugin) for o in self._offers[hook] if not _passes(check, hook, o)}
+        self._offers[hook] = [o for o in self._offers[hook] if id(o.plugin) not in broken]
 
     def _register(self, plugin: Plugin) -> None:
         try:
             self._manager.register(plugin.module, plugin.name)
             self._manager.check_pending()
-        except Exception as error:
+        except ENDINGS:
+            raise
+        except BaseException as error:
             plugin.error = _described(error)
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
@@ -121,7 +129,9 @@ class Plugins:
             caller = self._manager.subset_hook_caller(hook, others)
             try:
                 offered = [_checked(hook, item) for item in _returned(caller())]
-            except (Exception, SystemExit) as error:
+            except ENDINGS:
+                raise
+            except BaseException as error:
                 plugin.error = f"{hook}: {_described(error)}"
                 continue
             yield from (_Offer(plugin, item) for item in offered)
@@ -147,13 +157,24 @@ class Plugins:
 
     def distribution_of(self, item: object) -> str:
         """The distribution that offered *item*."""
+        return self._owner(item).distribution
+
+    def blame(self, item: object, error: str) -> None:
+        """Let the plugin that offered *item* be known as broken: it turned out when it was used."""
+        self._owner(item).error = error
+
+    def _owner(self, item: object) -> Plugin:
         offers = (offer for offers in self._offers.values() for offer in offers)
-        return next(offer.plugin.distribution for offer in offers if offer.item is item)
+        return next(offer.plugin for offer in offers if offer.item is item)
 
     # One typed method per hook: hooks are called nowhere else.
 
     def settings_sections(self) -> list[SettingsSection]:
-        """See :func:`.hookspecs.spark_register_settings`."""
+        """See :func:`.hookspecs.spark_register_settings`.
+
+        Models are built here, so that help need not: an annotation that means nothing is named.
+        """
+        self._sift("spark_register_settings", lambda section: section.model.model_rebuild())
         return self._items("spark_register_settings")
 
     def state_schemas(self) -> list[StateSchema]:
@@ -250,6 +271,8 @@ def _checked(hook: str, item: Any) -> Any:
         raise TypeError(f"it offers {type(item).__name__} instead of {expected.__name__}")
     if isinstance(item, SettingsSection):
         _check_section(item)
+    if isinstance(item, StateSchema):
+        _check_migrations(item)
     claims(item)  # what has no name of its own fails here, by its plugin's
     return item
 
@@ -259,18 +282,21 @@ def _check_section(section: SettingsSection) -> None:
         raise TypeError(f"the model of [{section.path}] is not a pydantic model")
     if section.path in {core.path for core in CORE_SECTIONS}:
         raise TypeError(f"[{section.path}] belongs to spark-core")
-    section.model.model_rebuild()  # an annotation that means nothing fails here, by name
 
 
-def _is_describable(hook: str, offer: _Offer) -> bool:
-    """Whether *offer* has a JSON schema; if not, its plugin is told why."""
-    item = offer.item
+def _check_migrations(schema: StateSchema) -> None:
+    """See that the package is there; it is imported only when there is something to migrate."""
+    if importlib.util.find_spec(schema.migrations) is None:
+        raise ModuleNotFoundError(f"No module named {schema.migrations!r}")
+
+
+def _passes(check: Callable[[Any], object], hook: str, offer: _Offer) -> bool:
+    """Whether *check* accepts what is offered; if not, its plugin is told why."""
     try:
-        if isinstance(item, Operation):
-            check_operation(item)
-        else:
-            schema_of(item.model, f"[{item.path}]")
-    except (Exception, SystemExit) as error:
+        check(offer.item)
+    except ENDINGS:
+        raise
+    except BaseException as error:
         offer.plugin.error = f"{hook}: {_described(error)}"
         return False
     return True
@@ -310,7 +336,9 @@ def _load(point: importlib.metadata.EntryPoint, enabled: bool) -> Plugin:
     if enabled:
         try:
             plugin.module = point.load()
-        except (Exception, SystemExit) as error:
+        except ENDINGS:
+            raise
+        except BaseException as error:
             plugin.error = f"import: {_described(error)}"
     return plugin
 
@@ -319,6 +347,8 @@ def _described(error: BaseException) -> str:
     """*error* in one line."""
     try:
         text = str(error)
-    except Exception:  # it is as broken as its plugin
+    except ENDINGS:
+        raise
+    except BaseException:  # it is as broken as its plugin
         text = "it cannot be told"
     return " ".join(f"{type(error).__name__}: {text}".split())[:300]

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import types
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any, TypeVar
 
+from .containment import contained
 from .contracts.embedding import Embedder
 from .contracts.records import RecordSource
 from .contracts.reranking import Reranker
@@ -26,7 +27,7 @@ from .operations import needs_of
 from .plugins import Plugins
 from .settings import ProvidersSettings, Settings, nearest
 
-__all__ = ["CONTRACTS", "Resolver", "choose"]
+__all__ = ["CONTRACTS", "Resolver", "choose", "unknown_providers"]
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ class Resolver:
         What cannot be opened now is left to its first caller, who is then told why.
         """
         for contract in CONTRACTS:
-            with suppress(SparkError):
+            with suppress(SparkError), contained(f"preloading {contract.__name__}"):
                 provider = self._chosen(contract)
                 opened: Any = await self.get(contract)
                 if provider.preload is not None:
@@ -170,10 +171,11 @@ class _Opened:
 
     async def _live(self, manager: _Manager, stack: AsyncExitStack) -> None:
         try:
-            async with await manager() as value:
-                stack.push_async_callback(self._leave)
-                self.value.set_result(value)
-                await self._leaving.wait()
+            with contained("opening or closing what is needed"):
+                async with await manager() as value:
+                    stack.push_async_callback(self._leave)
+                    self.value.set_result(value)
+                    await self._leaving.wait()
         except Exception as error:
             if self.value.done():
                 raise
@@ -206,6 +208,17 @@ def choose(setting: str, providers: list[Provider[Any]], settings: Settings) -> 
         names = " and ".join(p.name for p in candidates)
         raise SettingsError(f"{names} are both ready to be the {setting}", hint=hint)
     raise NotConfigured(f"there is no {setting} to use", hint=hint)
+
+
+def unknown_providers(plugins: Plugins, settings: Settings) -> Iterator[str]:
+    """What is wrong with ``[providers]``: each that is chosen and not installed."""
+    for setting, hook in CONTRACTS.values():
+        name = getattr(settings.section(ProvidersSettings), setting)
+        if name is not None:
+            try:
+                _by_name(setting, name, plugins.providers(hook))
+            except SettingsError as error:
+                yield f"{settings.origins['providers', setting]}: {error.message}"
 
 
 def _by_name(setting: str, name: str, providers: list[Provider[Any]]) -> Provider[Any]:

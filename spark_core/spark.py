@@ -21,6 +21,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from .clock import Clock, SystemClock
+from .containment import contained
 from .errors import InvalidRequest, NotFound, PluginError, Problem, SparkError
 from .operations import Effect, Operation, Progress
 from .plugins import Plugins
@@ -168,18 +169,16 @@ class Spark:
         """Run an operation and yield its events as they come; of a plain one, its result."""
         found = self._find(operation)
         checked = check_request(found, request)
-        async with self._audited(found, caller), _surviving():
+        async with self._audited(found, caller):
             extra = {Caller: Caller(caller), Progress: progress or _Silent()}
-            arguments = await self.resolver.fill(found.handler, extra)
-            if found.takes_request:
-                arguments["request"] = checked
-            if found.streams:
+            with contained(f"operation {found.name}"):
+                arguments = await self.resolver.fill(found.handler, extra)
+                if found.takes_request:
+                    arguments["request"] = checked
                 # Closed here: who stops listening must not leave the operation running.
-                async with aclosing(found.handler(**arguments)) as events:
-                    async for event in events:
-                        yield event
-            else:
-                yield await found.handler(**arguments)
+                async with aclosing(_results(found, arguments)) as results:
+                    async for result in results:
+                        yield self._checked(found, result)
 
     @asynccontextmanager
     async def _audited(self, operation: Operation, caller: str) -> AsyncIterator[None]:
@@ -203,6 +202,22 @@ class Spark:
         finally:
             await audit.record(caller, operation.name, outcome=outcome, start=start)
 
+    def _checked(self, operation: Operation, result: Any) -> BaseModel:
+        """*result*, which every host takes for a model.
+
+        :raises PluginError: it is none.
+        """
+        if isinstance(result, BaseModel):
+            return result
+        owner = "this program"
+        if self.operations.get(operation.name) is operation:
+            owner = self.plugins.distribution_of(operation)
+        declared = " or ".join(model.__name__ for model in operation.response)
+        given = "nothing" if result is None else type(result).__name__
+        raise PluginError(
+            f"operation {operation.name} of {owner} gave {given} where it declares {declared}"
+        )
+
     def _find(self, operation: str | Operation | Callable[..., Any]) -> Operation:
         if isinstance(operation, Operation):
             return operation
@@ -213,13 +228,14 @@ class Spark:
         return self.operation(operation)
 
 
-@asynccontextmanager
-async def _surviving() -> AsyncIterator[None]:
-    """An operation that calls ``sys.exit`` has failed; it does not take its host along."""
-    try:
-        yield
-    except SystemExit as error:
-        raise RuntimeError("the operation tried to end the program") from error
+async def _results(operation: Operation, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    """The events of *operation*, or its one result."""
+    if not operation.streams:
+        yield await operation.handler(**arguments)
+        return
+    async with aclosing(operation.handler(**arguments)) as events:
+        async for event in events:
+            yield event
 
 
 def check_request(

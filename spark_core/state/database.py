@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib.resources
-from collections.abc import AsyncIterator, Callable, Iterable
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from ..containment import ENDINGS
 from ..declarations import StateSchema
-from ..errors import SettingsError, SparkError, StorageFull, Unavailable
+from ..errors import PluginError, SettingsError, SparkError, StorageFull, Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -23,28 +26,41 @@ T = TypeVar("T")
 #: How long a writer waits for another one, or a connection for the server, in seconds.
 BUSY_SECONDS = 20
 
+#: What databases say of tables and columns that are not there.
+_MISSING: Final = re.compile("no such (table|column)|has no column|does not exist")
+
+log = logging.getLogger(__name__)
+
 
 class State:
-    """The state database. Open it with :meth:`open`."""
+    """The state database. Open it with :meth:`open`.
 
-    def __init__(self, engine: Engine) -> None:
+    ``failures`` says of each schema that could not be brought up to date why. Its tables are
+    missing or old: whoever looks for what is not there is told with a ``PluginError``.
+    """
+
+    def __init__(self, engine: Engine, failures: Mapping[StateSchema, str]) -> None:
         self._engine = engine
+        self.failures = failures
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str | Path, schemas: Iterable[StateSchema] = ()
+        cls,
+        url: str | Path,
+        schemas: Iterable[StateSchema] = (),
+        owner: Callable[[StateSchema], str] = lambda schema: schema.migrations,
     ) -> AsyncIterator[State]:
         """Open the database at *url*, or the SQLite file, and bring every schema up to date.
 
+        *owner* names whose a schema is, in errors. One that fails is left out: see above.
+
         :raises SettingsError: *url* cannot be understood, or its driver is not installed.
-        :raises Unavailable: the database cannot be reached.
+        :raises Unavailable: the database cannot be reached, or a newer version has written it.
         """
         engine = await asyncio.to_thread(_engine, url)
-        state = cls(engine)
         try:
-            await asyncio.to_thread(_translated, lambda: _migrate(engine, schemas))
-            yield state
+            yield cls(engine, await asyncio.to_thread(_migrate, engine, schemas, owner))
         finally:
             await asyncio.to_thread(engine.dispose)
 
@@ -70,7 +86,7 @@ class State:
 
         # Shielded: a transaction that has begun ends, whether its caller still waits or not.
         # Where nobody waits, nobody need be told that it failed.
-        task = asyncio.ensure_future(asyncio.to_thread(_translated, run))
+        task = asyncio.ensure_future(asyncio.to_thread(_translated, run, self.failures))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
 
@@ -145,21 +161,28 @@ def _use_wal(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _translated(action: Callable[[], T]) -> T:
+def _translated(action: Callable[[], T], failures: Mapping[StateSchema, str] | None = None) -> T:
     """Run *action*; what SQLAlchemy raises becomes an error of ours."""
     from sqlalchemy.exc import DBAPIError, TimeoutError
 
     try:
         return action()
     except (DBAPIError, TimeoutError) as error:
-        raise _translate(error) from error
+        raise _translate(error, failures or {}) from error
 
 
-def _translate(error: Exception) -> SparkError:
-    text = str(getattr(error, "orig", error)).strip().splitlines()[:1] or [""]
-    if "disk is full" in text[0] or "No space left" in text[0]:
+def _translate(error: Exception, failures: Mapping[StateSchema, str]) -> SparkError:
+    text = _first_line(error)
+    if "disk is full" in text or "No space left" in text:
         return _full()
-    return Unavailable(f"the state database cannot be used: {text[0][:200]}")
+    if failures and _MISSING.search(text):
+        return PluginError("; ".join(failures.values()))
+    return Unavailable(f"the state database cannot be used: {text}")
+
+
+def _first_line(error: BaseException) -> str:
+    """What *error* says; of one of SQLAlchemy's without the statement and its parameters."""
+    return (str(getattr(error, "orig", error)).strip().splitlines() or [""])[0][:200]
 
 
 def _full() -> StorageFull:
@@ -171,22 +194,71 @@ def _full() -> StorageFull:
 CORE_SCHEMA = StateSchema("core", "spark_core.state.migrations")
 
 
-def _migrate(engine: Engine, schemas: Iterable[StateSchema]) -> None:
-    """Bring each schema to its newest revision; one process at a time, the others wait.
+def _migrate(
+    engine: Engine, schemas: Iterable[StateSchema], owner: Callable[[StateSchema], str]
+) -> Mapping[StateSchema, str]:
+    """Bring each schema to its newest revision; say of each that failed why."""
+    _translated(lambda: _follow(engine, CORE_SCHEMA))
+    failures: dict[StateSchema, str] = {}
+    for schema in schemas:
+        try:
+            _follow(engine, schema)
+        except (*ENDINGS, SparkError):
+            raise
+        except BaseException as error:
+            if _is_the_databases(error):
+                raise _translate(error, {}) from error  # type: ignore[arg-type]
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+            failures[schema] = (
+                f"the state's schema {schema.name} of {owner(schema)} "
+                f"cannot be brought up to date: {reason}"
+            )
+            log.error("%s", failures[schema])
+    return failures
+
+
+def _is_the_databases(error: BaseException) -> bool:
+    """Whether a schema failed for a reason that has nothing to do with it and may pass."""
+    import sqlite3
+
+    from sqlalchemy.exc import OperationalError, TimeoutError
+
+    if isinstance(error, OperationalError):
+        # SQLite also names wrong statements so, with this code.
+        return getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
+    return isinstance(error, TimeoutError)
+
+
+def _follow(engine: Engine, schema: StateSchema) -> None:
+    """Bring *schema* to its newest revision; one process at a time, the others wait.
 
     Alembic is loaded only when a schema is behind: most starts find nothing to do.
     """
     import sqlalchemy
 
-    for schema in (CORE_SCHEMA, *schemas):
-        reader = engine.connect().execution_options(spark_write=False)
-        with reader as connection, connection.begin():
-            if _revision(connection, schema) == _newest(schema):
-                continue
-        with engine.connect() as connection, connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(7363001)"))
-            _upgrade(connection, schema)
+    reader = engine.connect().execution_options(spark_write=False)
+    with reader as connection, connection.begin():
+        if _is_up_to_date(_revision(connection, schema), schema):
+            return
+    with engine.connect() as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(7363001)"))
+        _upgrade(connection, schema)
+
+
+def _is_up_to_date(revision: str | None, schema: StateSchema) -> bool:
+    """Whether *revision* is the newest one of *schema*.
+
+    :raises Unavailable: it is newer. Nothing may touch tables that it does not understand.
+    """
+    newest = _newest(schema)
+    if revision is not None and revision > newest:
+        raise Unavailable(
+            f"the state's schema {schema.name} is at revision {revision}, "
+            f"and {schema.migrations} knows none after {newest}",
+            hint="it was written by a newer version",
+        )
+    return revision == newest
 
 
 def _version_table(schema: StateSchema) -> str:
@@ -213,7 +285,6 @@ def _upgrade(connection: Connection, schema: StateSchema) -> None:
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
 
     with importlib.resources.as_file(importlib.resources.files(schema.migrations)) as folder:
         scripts = ScriptDirectory(str(folder))
@@ -221,10 +292,4 @@ def _upgrade(connection: Connection, schema: StateSchema) -> None:
             Config(), scripts, fn=lambda revision, context: scripts._upgrade_revs("head", revision)
         )
         environment.configure(connection, version_table=_version_table(schema))
-        try:
-            environment.run_migrations()
-        except CommandError as error:
-            raise Unavailable(
-                f"the state's schema {schema.name} cannot be brought up to date: {error}",
-                hint="was it written by a newer version?",
-            ) from error
+        environment.run_migrations()

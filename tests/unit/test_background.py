@@ -18,6 +18,7 @@ from spark_core.declarations import BackgroundService
 from spark_core.errors import LeaseHeld
 from spark_core.spark import Spark
 from spark_core.state import Lease, Leases, State
+from spark_core.testing.clock import ManualClock
 from spark_core.testing.plugins import SparkOpener
 
 pytestmark = pytest.mark.anyio
@@ -136,6 +137,31 @@ async def test_one_that_fails_is_started_again(
     assert "background service outbox failed" in caplog.text
 
 
+class Panic(BaseException):
+    """As native extensions raise: no Exception."""
+
+
+@pytest.mark.parametrize("ending", [SystemExit, Panic])
+async def test_one_that_ends_the_program_is_started_again(
+    spark: Spark, caplog: pytest.LogCaptureFixture, ending: type[BaseException]
+) -> None:
+    """It is that service's failure, and neither the host nor the other services end."""
+    again = asyncio.Event()
+    endings = [ending]
+
+    async def run() -> None:
+        if endings:
+            raise endings.pop()
+        again.set()
+        await asyncio.Event().wait()
+
+    async with background.running([service(run, 0.3)], spark.resolver, await leases_of(spark)):
+        await again.wait()
+    assert f"background service outbox failed; it is started again ({ending.__name__})" in (
+        caplog.text
+    )
+
+
 async def test_one_that_returns_is_started_again(spark: Spark) -> None:
     """Returning is no way out: what must run runs again."""
     starts, twice = 0, asyncio.Event()
@@ -207,6 +233,40 @@ async def test_a_lost_lease_cancels_it(spark: Spark) -> None:
         await leases.refused.wait()
     holder = await leases.current("background:outbox")
     assert holder is None or holder.holder == "another host"
+
+
+async def test_a_standby_takes_over_within_the_time_to_live(
+    spark: Spark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a dead holder leaves runs out, and a standby tries again, in no more than that."""
+    clock, ttl, pauses = ManualClock(), 60.0, list[float]()
+    leases = Leases(await spark.resolver.get(State), clock)
+    held, taken_over, leased = asyncio.Event(), asyncio.Event(), list[Lease]()
+
+    async def run(lease: Lease) -> None:
+        leased.append(lease)
+        (taken_over if held.is_set() else held).set()
+        await asyncio.Event().wait()
+
+    async def pause(seconds: float) -> None:
+        """It passes at once."""
+        pauses.append(seconds)
+        clock.advance(seconds)
+
+    async def hold_on(lease: Lease) -> None:
+        """The dead give nothing back."""
+
+    dead = Leases(await spark.resolver.get(State), clock)
+    monkeypatch.setattr(dead, "release", hold_on)
+    async with background.running([service(run, ttl)], spark.resolver, dead):
+        await held.wait()
+        died = clock.now()
+    async with background.running([service(run, ttl)], spark.resolver, leases, pause=pause):
+        await taken_over.wait()
+    first, second = leased
+    assert second.fence == first.fence + 1
+    left = (first.expires_at - died).total_seconds()
+    assert 0 < left + max(pauses) <= ttl
 
 
 RUN = """

@@ -14,8 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from spark_core.declarations import StateSchema
-from spark_core.errors import SettingsError, StorageFull, Unavailable
+from spark_core.errors import PluginError, SettingsError, StorageFull, Unavailable
 from spark_core.state import State, database
+from spark_core.testing.plugins import SparkOpener, plugin
 
 pytestmark = pytest.mark.anyio
 
@@ -168,11 +169,59 @@ async def test_a_failed_migration_leaves_nothing_behind(state_url: str, package:
     bad = 'op.create_table("nut", sa.Column("n", sa.Integer)); op.execute("SELECT * FROM missing")'
     _add_revision(package, "0002", "0001", bad)
     schema = StateSchema("fruit", package.name)
-    with pytest.raises(Unavailable):
-        async with State.open(state_url, [schema]):
-            pass
-    async with State.open(state_url) as state:
+    async with State.open(state_url, [schema]) as state:
+        assert list(state.failures) == [schema]
         assert not await state.read(lambda c: sa.inspect(c).has_table("nut"))
+
+
+@pytest.mark.parametrize(
+    "change", ["1 / 0", "raise SystemExit(1)", 'op.execute("SELECT * FROM missing")']
+)
+async def test_a_schema_that_fails_is_its_plugins_failure(
+    state_url: str, package: Path, change: str
+) -> None:
+    """The others are there; whoever wants its tables is told whose they are, and why not."""
+    _add_revision(package, "0002", "0001", change)
+    schemas = [
+        StateSchema("fruit", package.name),
+        StateSchema("gateway", "spark_core.gateway.migrations"),
+    ]
+    async with State.open(state_url, schemas, lambda schema: f"{schema.name}-tools") as state:
+        names = await state.read(lambda c: sa.inspect(c).get_table_names())
+        assert "leases" in names
+        assert "schema_version_gateway" in names
+        with pytest.raises(PluginError, match=r"schema fruit of fruit-tools cannot be brought up"):
+            await state.write(lambda c: c.exec_driver_sql("INSERT INTO fruit VALUES ('pear')"))
+
+
+async def test_a_schema_that_cannot_be_imported_names_its_plugin(
+    spark_open: SparkOpener, package: Path
+) -> None:
+    """The plugin is listed as broken from then on."""
+    (package / "__init__.py").write_text("raise ZeroDivisionError('on purpose')")
+    schema = StateSchema("fruit", package.name)
+    bad = plugin("bad", spark_register_state_schemas=lambda: [schema])
+    async with spark_open(bad) as spark:
+        await spark.call("audit.list")
+        [found] = [p for p in (await spark.call("plugins")).plugins if p.name == "bad"]
+    assert found.status == "broken"
+    assert "fruit of in-test-bad cannot be brought up to date: ZeroDivisionError" in found.error
+
+
+async def test_a_database_that_is_locked_is_no_plugins_failure(
+    tmp_path: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be free the next time, so the state is not opened with half of its tables."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
+    file = tmp_path / "state.db"
+    async with State.open(file):
+        pass
+    other = sqlite3.connect(file)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"):
+        async with State.open(file, [StateSchema("fruit", package.name)]):
+            pass
+    other.close()
 
 
 # ------------------------------------------------------------------------------- transactions

@@ -90,11 +90,30 @@ async def _is_async() -> list[Operation]:
     return []
 
 
+class Panic(BaseException):
+    """As native extensions raise: no Exception."""
+
+
+def _panics() -> list[Operation]:
+    raise Panic("on purpose")
+
+
+class Forever(Exception):
+    def __str__(self) -> str:
+        raise Panic
+
+
+def _raises_forever() -> list[Operation]:
+    raise Forever
+
+
 @pytest.mark.parametrize(
     ("hook", "reason"),
     [
         (_raises, "ZeroDivisionError: on purpose"),
         (_exits, "SystemExit: goodbye"),
+        (_panics, "Panic: on purpose"),
+        (_raises_forever, "Forever: it cannot be told"),
         (_raises_midway, "ZeroDivisionError: midway"),
         (_is_async, "TypeError: it is async, and hooks never are"),
         (lambda: None, "TypeError: it returned None instead of an iterable"),
@@ -129,6 +148,19 @@ class Untold(Exception):
 
 def _raises_the_untold() -> list[Operation]:
     raise Untold
+
+
+@pytest.mark.parametrize(
+    "migrations", ["spark_test_nowhere.migrations", "spark_core.nowhere", "spark_test_nowhere"]
+)
+def test_a_state_schema_without_its_package_is_contained(migrations: str) -> None:
+    """It is not left to whoever opens the state first."""
+    bad = plugin("bad", spark_register_state_schemas=lambda: [StateSchema("x", migrations)])
+    plugins = installed(bad, offer("good", "one"))
+    assert plugins.state_schemas() == []
+    assert own(plugins) == {"one"}
+    assert bad.error is not None
+    assert bad.error.startswith("spark_register_state_schemas: ModuleNotFoundError: No module")
 
 
 def test_an_offer_without_a_name_is_contained() -> None:
@@ -233,7 +265,11 @@ async def forever() -> None: ...
 
 CLASHES: dict[str, tuple[str, list[Any], list[Any]]] = {
     "settings": ("section [x]", [SettingsSection("x", Shared)], [SettingsSection("x", Other)]),
-    "state_schemas": ("state schema 'x'", [StateSchema("x", "a")], [StateSchema("x", "b")]),
+    "state_schemas": (
+        "state schema 'x'",
+        [StateSchema("x", "spark_core.state.migrations")],
+        [StateSchema("x", "spark_core.gateway.migrations")],
+    ),
     "resources": ("test_plugins.Shared", [Resource(Shared, opener)], [Resource(Shared, opener)]),
     "embedders": ("embedder 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "rerankers": ("reranker 'x'", [Provider("x", opener)], [Provider("x", opener)]),
@@ -360,6 +396,7 @@ def test_an_installed_plugin_is_found(site: Path) -> None:
         ("raise ZeroDivisionError('on purpose\\nand more')", "ZeroDivisionError: on purpose"),
         ("import spark_test_nowhere", "ModuleNotFoundError: No module named 'spark_test_nowhere'"),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("class Panic(BaseException): ...\nraise Panic('oh')", "Panic: oh"),
         ("def (", "SyntaxError: "),
         ("raise ImportError('x' * 1000)", "ImportError: xxx"),
     ],

@@ -451,6 +451,38 @@ async def test_a_circle_is_an_error_under_concurrency(spark_open: SparkOpener) -
 # ------------------------------------------------------------------------------------- preloading
 
 
+async def test_preloading_that_ends_the_program_is_an_error(spark_open: SparkOpener) -> None:
+    """A task that exits would take the whole loop along."""
+
+    async def load(opened: FakeEmbedder) -> None:
+        raise SystemExit(1)
+
+    @asynccontextmanager
+    async def embedder() -> AsyncIterator[FakeEmbedder]:
+        yield FakeEmbedder()
+
+    offers = plugin(
+        "fake", spark_register_embedders=lambda: [Provider("fake", embedder, preload=load)]
+    )
+    async with spark_open(offers) as spark:
+        with pytest.raises(RuntimeError, match="preloading Embedder tried to end the program"):
+            await spark.resolver.preload()
+
+
+async def test_an_opener_that_ends_the_program_is_an_error(spark_open: SparkOpener) -> None:
+    """Whoever needs it is told; it is opened in a task of its own."""
+
+    @asynccontextmanager
+    async def embedder() -> AsyncIterator[FakeEmbedder]:
+        raise SystemExit(1)
+        yield
+
+    offers = plugin("fake", spark_register_embedders=lambda: [Provider("fake", embedder)])
+    async with spark_open(offers) as spark:
+        with pytest.raises(RuntimeError, match="tried to end the program"):
+            await spark.resolver.get(Embedder)  # type: ignore[type-abstract]
+
+
 async def test_preloading_loads_what_is_chosen(spark_open: SparkOpener) -> None:
     """The chosen provider is opened once and loaded; one that cannot be is left to its caller."""
     loaded: list[FakeEmbedder] = []

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from spark_core.containment import ENDINGS
 from spark_core.declarations import Command
 from spark_core.errors import InvalidRequest, PluginError
 from spark_core.operations import Effect, Operation
@@ -210,7 +211,9 @@ def _load(declared: Command, distribution: str) -> click.Command:
     module, _, attribute = declared.load.partition(":")
     try:
         command = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
+    except ENDINGS:
+        raise
+    except BaseException as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise PluginError(
             f"the command {declared.name!r} of {distribution} cannot be loaded: {reason}"

@@ -12,6 +12,7 @@ import click
 
 from spark_core.declarations import SettingsSection
 from spark_core.errors import SparkError
+from spark_core.resolution import unknown_providers
 from spark_core.settings import CORE_SECTIONS, Settings, redacted
 
 from .commands import JSON_OPTION
@@ -121,7 +122,8 @@ def check(_json: bool) -> None:
 
 def _findings() -> tuple[list[str], list[str]]:
     try:
-        return [], current().spark.settings.warnings
+        spark = current().spark
+        return list(unknown_providers(spark.plugins, spark.settings)), spark.settings.warnings
     except SparkError as error:
         return error.message.splitlines(), []
 

@@ -8,7 +8,6 @@ other packages find it so::
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import io
 import sys
@@ -63,7 +62,9 @@ class Root(click.Group):
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)
-        except (Exception, asyncio.CancelledError) as error:
+        except SystemExit:  # a command's own exit code
+            raise
+        except BaseException as error:
             code = report(error, debug=self.debug)
         sys.exit(code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,23 @@ def test_debug_shows_where(spark, how):
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
     assert "raise ERRORS[request.how]" in result.stderr
+
+
+class Panic(BaseException):
+    """As native extensions raise: no Exception."""
+
+
+def test_what_is_no_exception_is_one_sentence_too(spark, library):
+    def panic(shelf):
+        raise Panic("no way out")
+
+    titles = next(o for o in library.OPERATIONS if o.name == "shelf.titles")
+    plugins = [library.plugin("bad", operations=[replace(titles, render=panic)])]
+    result = spark("shelf", "titles", plugins=plugins)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "unexpected error: Panic: no way out; `spark --debug ...` shows where\n"
+    )
 
 
 def test_what_writes_is_audited_under_the_user_s_name(spark):

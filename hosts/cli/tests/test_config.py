@@ -8,7 +8,9 @@ import tomllib
 import pytest
 from jsonschema import Draft202012Validator
 
+from spark_core import Provider
 from spark_core.errors import SettingsError
+from spark_core.testing.plugins import plugin
 
 TOML = {
     "plugins": {
@@ -63,6 +65,25 @@ def test_check_prints_every_problem(spark, source):
     answer = spark("config", "check", "--json", settings=wrong)
     assert answer.exit_code == 2
     assert json.loads(answer.stdout)["problems"] == result.stdout.splitlines()
+
+
+def test_check_names_a_provider_that_is_not_installed(spark, source, library):
+    embedders = {"spark_register_embedders": lambda: [Provider("inline", lambda: None)]}
+    plugins = [library.library(), plugin("maker", **embedders)]
+    wrong = source({"providers": {"embedder": "inlin", "reranker": "nope"}})
+    result = spark("config", "check", settings=wrong, plugins=plugins)
+    assert result.exit_code == 2
+    embedder, reranker = result.stdout.splitlines()
+    assert "spark.toml: [providers] embedder = 'inlin'" in embedder
+    assert "did you mean 'inline'?" in embedder
+    assert "[providers] reranker = 'nope' is not installed" in reranker
+
+
+def test_check_takes_a_provider_that_is_installed(spark, source, library):
+    embedders = {"spark_register_embedders": lambda: [Provider("inline", lambda: None)]}
+    plugins = [library.library(), plugin("maker", **embedders)]
+    right = source({"providers": {"embedder": "inline"}})
+    assert spark("config", "check", settings=right, plugins=plugins).exit_code == 0
 
 
 def test_check_warns_of_what_nothing_reads(spark, source):

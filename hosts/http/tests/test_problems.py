@@ -25,6 +25,25 @@ class Unforeseen(errors.TimedOut):
 RAISED: dict[str, Exception] = {}
 
 
+class Panic(BaseException):
+    """As native extensions raise: no Exception."""
+
+
+async def panic() -> Text:
+    """Fail as badly as can be."""
+    raise Panic
+
+
+async def give_nothing() -> Text:
+    """Give nothing where a text is declared."""
+    return None
+
+
+async def give_a_dict() -> Text:
+    """Give what is no model."""
+    return {"text": "x"}
+
+
 async def fail(request: Text) -> Text:
     """Raise what the test wants."""
     if request.text in RAISED:
@@ -202,3 +221,22 @@ async def test_a_body_up_to_the_limit_is_taken_and_a_larger_one_is_not(open_clie
 async def say(request: Text) -> Text:
     """Say it again."""
     return request
+
+
+@pytest.mark.parametrize(("handler", "given"), [(give_nothing, "nothing"), (give_a_dict, "dict")])
+async def test_a_result_that_is_no_model_is_a_problem_by_name(open_client, handler, given) -> None:
+    """And nothing is no answer without content."""
+    async with open_client(Operation("give", handler, Effect.READ)) as client:
+        answer = await client.simulate_post("/api/give")
+    assert answer.status_code == 500
+    assert answer.json["detail"] == (
+        f"operation give of dist-probe gave {given} where it declares Text"
+    )
+
+
+async def test_a_panic_is_a_problem_like_any_other(open_client) -> None:
+    """The worker goes on."""
+    async with open_client(Operation("panic", panic, Effect.READ)) as client:
+        answer = await client.simulate_post("/api/panic")
+    assert answer.status_code == 500
+    assert answer.json["title"] == "Internal Server Error"
