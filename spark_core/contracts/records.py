@@ -36,10 +36,17 @@ class RecordSource(Protocol):
     """Reads records, never writes."""
 
     async def counts(self) -> Mapping[str, int]:
-        """How many rows each kind has, by the kind's name.
+        """How many records each kind has, by the kind's name; rows without an id are none.
 
         :raises NotConfigured: nothing says what to read.
         :raises SourceError: the source cannot be read, or its mapping does not fit it.
+        """
+        ...
+
+    async def without_id(self) -> Mapping[str, int]:
+        """How many rows of each kind have no id, so that they are no records.
+
+        A kind that has none may be missing. Raises what :meth:`counts` does.
         """
         ...
 

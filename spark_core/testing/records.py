@@ -81,6 +81,11 @@ class RecordSourceConformance(AsyncSuite):
         for kind, count in counts.items():
             assert sum(map(len, await read(source, kind))) == count
 
+    async def test_rows_without_an_id_are_counted(self, source: RecordSource) -> None:
+        """By kind; a kind that has none need not be named."""
+        counts = await source.without_id()
+        assert {kind: count for kind, count in counts.items() if count} == {"note": 1}
+
     async def test_every_row_is_read_as_it_is(self, source: RecordSource) -> None:
         """Text, title and metadata come unchanged, the rows of one id all of them."""
         found = [record for batch in await read(source, "note") for record in batch]
@@ -180,6 +185,12 @@ class FakeRecordSource:
         if self.failure is not None:
             raise self.failure
         return {kind: len(_named(rows)) for kind, rows in self.rows.items()}
+
+    async def without_id(self) -> Mapping[str, int]:
+        """Rows that are no records."""
+        if self.failure is not None:
+            raise self.failure
+        return {kind: len(rows) - len(_named(rows)) for kind, rows in self.rows.items()}
 
     async def records(
         self, kind: str, *, batch: int = 500

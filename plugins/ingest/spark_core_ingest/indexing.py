@@ -16,8 +16,10 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from spark_core import Progress
+from spark_core.clock import Clock
 from spark_core.contracts.embedding import Embedder, Vector
 from spark_core.contracts.records import Record, RecordSource
 from spark_core.contracts.vectors import Collection, Hit, Point, VectorStore
@@ -33,6 +35,10 @@ GROUP = 64
 
 #: Points after which what is done is written down for good.
 CHECKPOINT = 2000
+
+#: Seconds after which what is done is written down, however little that is: a run that is killed
+#: again and again gets on all the same.
+CHECKPOINT_SECONDS = 5.0
 
 #: How many records of a kind have all of their pieces measured; behind them, one in STEP.
 MEASURED, STEP = 4000, 7
@@ -60,6 +66,7 @@ class _Work:
     record: Record
     hash: bytes
     pieces: list[str]
+    tokens: int
     former: Entry | None
 
     @property
@@ -73,6 +80,7 @@ class Indexing:
     """One run into one collection. ``size`` is the length of a piece in characters.
 
     ``generation`` is the collection's; where it is empty ``make`` makes the collection and tells.
+    ``lengths`` is the store's.
     """
 
     source: RecordSource
@@ -81,6 +89,8 @@ class Indexing:
     ledger: Ledger
     generation: str
     make: Callable[[], Awaitable[str]]
+    lengths: Callable[[Sequence[str]], Sequence[int]]
+    clock: Clock
     size: int
     in_flight: int
     progress: Progress
@@ -88,6 +98,10 @@ class Indexing:
     total: int = 0
     stored: int = 0
     unwritten: list[_Work] = field(default_factory=list)
+    written_at: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.written_at = self.clock.now()
 
     async def run(self) -> Tally:
         """Read everything once. Can be stopped at any moment and run again."""
@@ -181,7 +195,8 @@ class Indexing:
             else:
                 pieces = list(chunks(record.text, self.size))
                 self.tally.empty += not pieces
-                changed.append(_Work(record, hash, pieces, entry))
+                tokens = sum(self.lengths(pieces))
+                changed.append(_Work(record, hash, pieces, tokens, entry))
         return changed
 
     # --------------------------------------------------------------- embedding, storing
@@ -200,8 +215,14 @@ class Indexing:
         self.stored += len(embedded)
         self._tell()
         self.unwritten += (work for work, _ in embedded)
-        if sum(work.weight for work in self.unwritten) >= CHECKPOINT:
+        if self._is_due():
             await self._checkpoint()
+
+    def _is_due(self) -> bool:
+        """Whether to write down what is done; a clock that was set back makes it due, too."""
+        since = abs((self.clock.now() - self.written_at).total_seconds())
+        heavy = sum(work.weight for work in self.unwritten) >= CHECKPOINT
+        return heavy or since >= CHECKPOINT_SECONDS
 
     async def _checkpoint(self) -> None:
         """Write down what is done: first make it durable."""
@@ -209,9 +230,10 @@ class Indexing:
         if not done:
             return
         await self.collection.flush()
-        entries = [(work.record, work.hash, len(work.pieces)) for work in done]
+        entries = [(work.record, work.hash, len(work.pieces), work.tokens) for work in done]
         await self.ledger.put(self.generation, entries)
         self.unwritten = []
+        self.written_at = self.clock.now()
         self.tally.indexed += sum(bool(work.pieces) for work in done)
         self.tally.pieces += sum(len(work.pieces) for work in done)
 

@@ -72,7 +72,7 @@ class Ledger:
         The row has no kind, so that it is no record; it tells a build that another program
         made in the same store from one of ours that is still empty.
         """
-        row = {"record_id": "", "occurrence": 0, "hash": recipe, "chunks": 0}
+        row = {"record_id": "", "occurrence": 0, "hash": recipe, "chunks": 0, "tokens": 0}
         values = {"generation": generation, "kind": CLAIM, **row}
         await self._state.write(lambda c: c.execute(_upsert(), values))
 
@@ -112,8 +112,8 @@ class Ledger:
         )
         return [_entry(row) for row in await self._state.read(lambda c: c.execute(query).all())]
 
-    async def put(self, generation: str, done: Sequence[tuple[Record, bytes, int]]) -> None:
-        """Note that records are indexed, each with its hash and number of pieces."""
+    async def put(self, generation: str, done: Sequence[tuple[Record, bytes, int, int]]) -> None:
+        """Note that records are indexed, each with its hash, number of pieces and of tokens."""
         rows = [
             {
                 "generation": generation,
@@ -122,8 +122,9 @@ class Ledger:
                 "occurrence": record.occurrence,
                 "hash": hash,
                 "chunks": chunks,
+                "tokens": tokens,
             }
-            for record, hash, chunks in done
+            for record, hash, chunks, tokens in done
         ]
         if rows:
             await self._state.write(lambda c: c.execute(_upsert(), rows))
@@ -148,6 +149,17 @@ class Ledger:
         query = sa.select(sa.func.sum(table.c.chunks)).where(table.c.generation == generation)
         return int(await self._state.read(lambda c: c.execute(query).scalar()) or 0)
 
+    async def lengths(self, generation: str) -> tuple[int, int]:
+        """Of how many pieces of text the length is known, and how many tokens they have."""
+        import sqlalchemy as sa
+
+        table = _table()
+        query = sa.select(sa.func.sum(table.c.chunks), sa.func.sum(table.c.tokens)).where(
+            table.c.generation == generation, table.c.tokens.is_not(None)
+        )
+        pieces, tokens = await self._state.read(lambda c: c.execute(query).one())
+        return int(pieces or 0), int(tokens or 0)
+
     async def counts(self, generation: str) -> Mapping[str, int]:
         """How many records of each kind have been indexed."""
         import sqlalchemy as sa
@@ -165,7 +177,7 @@ class Ledger:
 def _table() -> TableClause:
     import sqlalchemy as sa
 
-    names = ("id", "generation", "kind", "record_id", "occurrence", "hash", "chunks")
+    names = ("id", "generation", "kind", "record_id", "occurrence", "hash", "chunks", "tokens")
     return sa.table("ingest_records", *(sa.column(name) for name in names))
 
 
@@ -173,10 +185,11 @@ def _upsert() -> Any:
     import sqlalchemy as sa
 
     return sa.text(
-        "INSERT INTO ingest_records (generation, kind, record_id, occurrence, hash, chunks) "
-        "VALUES (:generation, :kind, :record_id, :occurrence, :hash, :chunks) "
+        "INSERT INTO ingest_records "
+        "(generation, kind, record_id, occurrence, hash, chunks, tokens) "
+        "VALUES (:generation, :kind, :record_id, :occurrence, :hash, :chunks, :tokens) "
         "ON CONFLICT (generation, kind, record_id, occurrence) "
-        "DO UPDATE SET hash = excluded.hash, chunks = excluded.chunks"
+        "DO UPDATE SET hash = excluded.hash, chunks = excluded.chunks, tokens = excluded.tokens"
     )
 
 

@@ -54,17 +54,25 @@ class SqliteSource:
 
     async def counts(self) -> Mapping[str, int]:
         """See :meth:`spark_core.contracts.records.RecordSource.counts`."""
-        return await asyncio.to_thread(self._counts)
+        return {kind: named for kind, (named, _) in (await self._counted()).items()}
 
-    def _counts(self) -> dict[str, int]:
+    async def without_id(self) -> Mapping[str, int]:
+        """See :meth:`spark_core.contracts.records.RecordSource.without_id`."""
+        return {kind: rows - named for kind, (named, rows) in (await self._counted()).items()}
+
+    async def _counted(self) -> dict[str, tuple[int, int]]:
+        return await asyncio.to_thread(self._count)
+
+    def _count(self) -> dict[str, tuple[int, int]]:
         with self._database.reading(self._count_each) as (_, counts):
             return counts
 
-    def _count_each(self, connection: sqlite3.Connection) -> dict[str, int]:
+    def _count_each(self, connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+        """Of each kind the rows that have an id, and all of them."""
         counts = {}
         for name, kind in self._kinds.items():
             statements = Statements(connection, name, kind)
-            (counts[name],) = connection.execute(statements.counting).fetchone()
+            counts[name] = connection.execute(statements.counting).fetchone()
         return counts
 
     async def records(

@@ -51,8 +51,8 @@ class Statements:
 
     @property
     def counting(self) -> str:
-        """How many rows have an id."""
-        return f"SELECT count({self._id}) FROM {self._from} AS r"
+        """How many rows have an id, and how many there are."""
+        return f"SELECT count({self._id}), count(*) FROM {self._from} AS r"
 
     def page(self, last: Any) -> tuple[str, tuple[Any, ...]]:
         """The rows behind the place *last*, ``None`` for all, in the order of their ids."""

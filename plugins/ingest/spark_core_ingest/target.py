@@ -42,7 +42,11 @@ class Target:
     @property
     def name(self) -> str:
         """What the collection is called while it is filled."""
-        return f"{self.settings.collection}__building" if self.recreate else self.searched
+        return self._building if self.recreate else self.searched
+
+    @property
+    def _building(self) -> str:
+        return f"{self.settings.collection}__building"
 
     @property
     def searched(self) -> str:
@@ -102,8 +106,7 @@ class Target:
         This reads the whole source, for the mean length of its texts.
         """
         if former := await find(self.store, self.name):
-            await self.store.drop(self.name)
-            await self.ledger.clear(former.generation)
+            await self._delete(former)
         size = self.settings.chunk_characters
         metadata = {column for kind in self.settings.kinds.values() for column in kind.metadata}
         spec = CollectionSpec(
@@ -115,6 +118,16 @@ class Target:
         created = await self.store.create(self.name, spec)
         await self.ledger.claim(created.generation, self._recipe())
         return created.generation
+
+    async def _delete(self, found: CollectionInfo) -> None:
+        await self.store.drop(found.name)
+        await self.ledger.clear(found.generation)
+
+    async def forget_rebuild(self) -> None:
+        """Delete what an interrupted rebuild left, unless it is another program's."""
+        left = await find(self.store, self._building)
+        if left and await self.ledger.recipe(left.generation) is not None:
+            await self._delete(left)
 
     async def finish(self) -> None:
         """Let what was built be what is searched."""

@@ -89,6 +89,7 @@ class Desk:
     leases: Leases
     source: RecordSource
     settings: IngestSettings
+    clock: ManualClock
     store: VectorStore = field(default_factory=FakeVectorStore)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
     progress: ProgressLog = field(default_factory=ProgressLog)
@@ -112,6 +113,7 @@ class Desk:
             self.leases,
             self.progress,
             Caller(caller),
+            self.clock,
         )
 
     async def embedded(self, recreate: bool = False) -> int:
@@ -165,6 +167,7 @@ async def desk(state: State, spark_clock: ManualClock) -> Desk:
         leases=Leases(state, spark_clock),
         source=FakeRecordSource({"note": notes, "mail": mails}),
         settings=IngestSettings.model_validate({"kinds": {"note": kind, "mail": kind}}),
+        clock=spark_clock,
     )
 
 

@@ -155,6 +155,24 @@ async def test_records_without_text_are_counted_and_not_found(desk):
     assert await desk.found("lighthouses") == ["4"]
 
 
+async def test_rows_without_an_id_are_counted_and_told(desk, database):
+    """They cannot be indexed, and are not dropped without a word."""
+    database.run("CREATE TABLE t (id, text)")
+    database.fill("INSERT INTO t VALUES (?, 'x')", [(n if n % 3 else None,) for n in range(60)])
+    desk.source = database.source(contact=KIND, good={**KIND, "id": "rowid"})
+    report = await desk.backfill()
+    assert report.without_id == {"contact": 20}
+    assert report.warnings == ["20 rows of kind contact have no id, and are left out"]
+    status = await desk.status()
+    assert status.warnings == report.warnings
+    assert {kind: found.without_id for kind, found in status.kinds.items()} == {
+        "contact": 20,
+        "good": 0,
+    }
+    database.run("DELETE FROM t WHERE id IS NULL AND rowid > 1")
+    assert (await desk.backfill()).warnings == ["1 row of kind contact has no id, and is left out"]
+
+
 async def test_very_many_records_without_text_are_not_kept_in_mind(desk, monkeypatch):
     """They are written down on the way, like any others."""
     groups = []

@@ -67,7 +67,7 @@ async def test_records_are_written_down_after_a_flush(desk, books):
     for text in ("a text", "another text"):
         desk.rows["note"] = [Row(f"{n:04}", f"{text} {n}") for n in range(500)]
         await desk.backfill()
-    assert books["put"] > 8
+    assert books["put"] >= 8
 
 
 async def test_removed_records_are_struck_out_after_a_flush(desk, books):
@@ -106,3 +106,32 @@ async def test_when_a_run_is_over_all_of_it_is_durable(desk, books):
     await desk.backfill()
     assert len(await desk.points()) == 5
     assert not desk.store.changed
+
+
+@pytest.mark.parametrize(("seconds", "least"), [(6.0, 8), (0.0, 1)])
+async def test_a_slow_run_writes_down_its_work_every_few_seconds(desk, spark_clock, seconds, least):
+    """However few pieces that are: a run that is killed again and again advances."""
+    desk.rows["note"] = [Row(f"{n:04}", f"text {n}") for n in range(indexing.GROUP * 8)]
+    put, written = desk.ledger.put, []
+
+    async def putting(generation, entries):
+        written.append(len(entries))
+        await put(generation, entries)
+
+    def storing(name):
+        found = FakeVectorStore.collection(desk.store, name)
+        upsert = found.upsert
+
+        async def slowly(points):
+            spark_clock.advance(seconds)
+            await upsert(points)
+
+        found.upsert = slowly
+        return found
+
+    desk.store.collection = storing
+    desk.ledger.put = putting
+    await desk.backfill()
+    assert sum(written) == indexing.GROUP * 8 + 2
+    assert len(written) >= least
+    assert seconds or len(written) == 1

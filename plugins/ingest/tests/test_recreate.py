@@ -7,7 +7,7 @@ from spark_core_ingest.indexing import GROUP
 from spark_core_qdrant.embedded import open_embedded
 from spark_core_qdrant.store import QdrantStore
 
-from spark_core.errors import Unavailable
+from spark_core.errors import NotFound, Unavailable
 from spark_core.testing.records import Row
 
 pytestmark = pytest.mark.anyio
@@ -82,3 +82,24 @@ async def test_another_language_begins_anew(desk, tmp_path, language):
         same = (await desk.status()).generation == generation
         assert same is (language == "english")
         assert not (await desk.store.collection("crm_chunks").describe()).outdated
+
+
+async def test_a_plain_run_clears_away_what_is_not_gone_on_with(desk):
+    """Half an index is of no use, and would stay for ever."""
+    await desk.backfill()
+    await interrupt_rebuild(desk)
+    generation = (await half_built(desk)).generation
+    await desk.backfill()
+    with pytest.raises(NotFound):
+        await half_built(desk)
+    assert await desk.ledger.recipe(generation) is None
+    assert await desk.ledger.counts(generation) == {}
+
+
+async def test_a_plain_run_leaves_the_rebuild_of_another_program(desk):
+    """Two programs may share a store, each with a state of its own."""
+    await desk.backfill()
+    spec = (await desk.store.collection("crm_chunks").describe()).spec
+    await desk.store.create("crm_chunks__building", spec)
+    await desk.backfill()
+    assert await half_built(desk)
