@@ -100,7 +100,7 @@ async def test_what_a_former_owner_said_is_no_reason(
     """Of the log only what was written since the start tells why it failed."""
     (tmp_path / "qdrant_edge.py").write_text("raise SystemExit(3)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    directory.mkdir()
+    os.mkdir(directory)
     (directory / "owner.log").write_text("what the former one said\n")
     async with store_in(directory) as store:
         with pytest.raises(Unavailable, match="no reason is known"):
