@@ -65,7 +65,7 @@ async def open_audit_log(state: State, clock: Clock) -> AsyncIterator[AuditLog]:
 # ------------------------------------------------------------------------------- operations
 
 
-class PluginStatus(BaseModel):
+class PluginStatus(BaseModel, defer_build=True):
     """One installed plugin."""
 
     name: str
@@ -76,7 +76,7 @@ class PluginStatus(BaseModel):
     hooks: list[str]
 
 
-class PluginList(BaseModel):
+class PluginList(BaseModel, defer_build=True):
     """Every installed plugin."""
 
     plugins: list[PluginStatus]
@@ -103,7 +103,7 @@ def render_plugins(result: PluginList) -> str:
     )
 
 
-class AuditQuery(BaseModel):
+class AuditQuery(BaseModel, defer_build=True):
     """Which audit entries to list."""
 
     limit: int = Field(default=50, ge=1, le=1000)
@@ -111,7 +111,7 @@ class AuditQuery(BaseModel):
     before: int | None = Field(default=None, description="Only entries older than this one's id.")
 
 
-class AuditPage(BaseModel):
+class AuditPage(BaseModel, defer_build=True):
     """Audit entries, the newest first."""
 
     entries: list[AuditEntry]
@@ -123,7 +123,7 @@ async def list_audit(request: AuditQuery, audit: AuditLog) -> AuditPage:
     return AuditPage(entries=list(entries))
 
 
-class BackgroundStatus(BaseModel):
+class BackgroundStatus(BaseModel, defer_build=True):
     """One background service, and who runs it now."""
 
     name: str
@@ -132,7 +132,7 @@ class BackgroundStatus(BaseModel):
     until: datetime | None = None
 
 
-class BackgroundList(BaseModel):
+class BackgroundList(BaseModel, defer_build=True):
     """Every background service."""
 
     services: list[BackgroundStatus]

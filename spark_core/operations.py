@@ -40,7 +40,7 @@ class Effect(StrEnum):
     OPERATE = "operate"  #: touches the cluster
 
 
-class Empty(BaseModel):
+class Empty(BaseModel, defer_build=True):
     """The request of an operation that takes none."""
 
 

@@ -41,7 +41,7 @@ class Mode(StrEnum):
     HYBRID = "hybrid"  #: by both, joined by reciprocal rank fusion
 
 
-class CollectionSpec(BaseModel):
+class CollectionSpec(BaseModel, defer_build=True):
     """What a new collection is made for."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -58,7 +58,7 @@ class CollectionSpec(BaseModel):
     )
 
 
-class CollectionInfo(BaseModel):
+class CollectionInfo(BaseModel, defer_build=True):
     """A collection as it stands."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -90,7 +90,7 @@ class Point:
     payload: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Query(BaseModel):
+class Query(BaseModel, defer_build=True):
     """One search. ``vector`` is needed by dense and hybrid, ``text`` by sparse and hybrid."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -108,7 +108,7 @@ class Query(BaseModel):
     )
 
 
-class Hit(BaseModel):
+class Hit(BaseModel, defer_build=True):
     """A point that was found. Ranks count from 1; a leg that did not find it has none."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)

@@ -32,7 +32,7 @@ CHECK_SECONDS = 60.0
 _ORDER: tuple[State, ...] = ("disabled", "ok", "busy", "unknown", "degraded", "down")
 
 
-class Endpoint(BaseModel):
+class Endpoint(BaseModel, defer_build=True):
     """One backend."""
 
     name: str
@@ -43,7 +43,7 @@ class Endpoint(BaseModel):
     reason: str | None = Field(default=None, description="Why its state is not known.")
 
 
-class Endpoints(BaseModel):
+class Endpoints(BaseModel, defer_build=True):
     """Every backend that is configured."""
 
     endpoints: list[Endpoint]
@@ -82,7 +82,7 @@ def states(gateway: Gateway) -> dict[str, State]:
     }
 
 
-class Component(BaseModel):
+class Component(BaseModel, defer_build=True):
     """One backend, and what it does just now."""
 
     state: State
@@ -91,7 +91,7 @@ class Component(BaseModel):
     limit: int
 
 
-class Health(BaseModel):
+class Health(BaseModel, defer_build=True):
     """How everything is; ``status`` is the worst of all."""
 
     status: State
@@ -114,7 +114,7 @@ async def health(gateway: Gateway) -> Health:
     return Health(status=worst, components=components)
 
 
-class Finding(BaseModel):
+class Finding(BaseModel, defer_build=True):
     """What came of one backend's check."""
 
     status: Literal["ok", "failed", "unchecked"]
@@ -122,7 +122,7 @@ class Finding(BaseModel):
     detail: str
 
 
-class DeepHealth(BaseModel):
+class DeepHealth(BaseModel, defer_build=True):
     """What came of all checks."""
 
     status: Literal["ok", "failed"]
@@ -165,7 +165,7 @@ async def _ask(
     return await gateway.ask(backend, path, body=body, kind=kind, wait_s=CHECK_SECONDS)
 
 
-class ConnectivityRequest(BaseModel):
+class ConnectivityRequest(BaseModel, defer_build=True):
     """Which outages to list."""
 
     limit: int = Field(default=100, ge=1, le=1000)
@@ -173,7 +173,7 @@ class ConnectivityRequest(BaseModel):
     since: datetime | None = Field(default=None, description="Those that ended later, or not yet.")
 
 
-class Connectivity(BaseModel):
+class Connectivity(BaseModel, defer_build=True):
     """Outages, the newest first."""
 
     outages: list[Outage]
@@ -185,7 +185,7 @@ async def connectivity(request: ConnectivityRequest, outages: OutageLog) -> Conn
     return Connectivity(outages=list(found))
 
 
-class Model(BaseModel):
+class Model(BaseModel, defer_build=True):
     """A model, as OpenAI's API lists it."""
 
     id: str
@@ -194,7 +194,7 @@ class Model(BaseModel):
     owned_by: str
 
 
-class Models(BaseModel):
+class Models(BaseModel, defer_build=True):
     """Every model, as OpenAI's API lists them."""
 
     object: Literal["list"] = "list"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Outage", "OutageLog"]
 
 
-class Outage(BaseModel):
+class Outage(BaseModel, defer_build=True):
     """A time in which a backend took no connections; one that goes on has no ``end``."""
 
     id: int

@@ -25,7 +25,7 @@ __all__ = ["AuditEntry", "AuditLog"]
 _STARTED = "started"
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(BaseModel, defer_build=True):
     """One thing that was done; its ``outcome`` is ``started`` while nobody knows its end."""
 
     id: int

@@ -69,6 +69,23 @@ def test_finding_plugins_is_light() -> None:
     assert not imported(code) & HEAVY
 
 
+def test_finding_plugins_builds_no_model() -> None:
+    """Help needs none, and the first that is built also loads what pydantic builds with."""
+    code = """
+from pydantic import BaseModel
+from spark_core.plugins import Plugins
+
+list(Plugins.discover(examined=False))
+models = set(BaseModel.__subclasses__())
+while deeper := {inner for model in models for inner in model.__subclasses__()} - models:
+    models |= deeper
+assert models
+built = sorted(f"{m.__module__}.{m.__name__}" for m in models if m.__pydantic_complete__)
+assert not built, built
+"""
+    imported(code)
+
+
 @pytest.mark.parametrize("module", PLUGINS)
 def test_a_hook_module_is_light(module: str) -> None:
     """What an entry point names is imported whenever any host starts."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -68,12 +70,22 @@ def discover(config: str | None) -> Installed:
 
     :raises PluginError: two plugins clash.
     """
-    with results_only():  # a plugin may print when it is imported
+    with results_only(), _uncollected():  # a plugin may print when it is imported
         try:
             source = Source.read(config)
             return Installed(Plugins.discover(source.disabled_plugins(), examined=False), source)
         except SettingsError as error:
             return Installed(Plugins.discover(examined=False), error)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """While the block runs, no garbage is looked for: what is imported stays, and is much."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def make_current(context: click.Context, installed: Installed) -> None:

@@ -24,7 +24,7 @@ __all__ = ["Explanation", "SearchHit", "SearchRequest", "SearchResponse", "rende
 OWN_FIELDS = ("kind", "record_id")
 
 
-class SearchRequest(BaseModel):
+class SearchRequest(BaseModel, defer_build=True):
     """What to look for."""
 
     query: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
@@ -46,14 +46,14 @@ class SearchRequest(BaseModel):
     )
 
 
-class Explanation(BaseModel):
+class Explanation(BaseModel, defer_build=True):
     """Why a hit is where it is: its place in each leg, from 1; none where a leg missed it."""
 
     dense_rank: int | None
     sparse_rank: int | None
 
 
-class SearchHit(BaseModel):
+class SearchHit(BaseModel, defer_build=True):
     """A record that was found, with the piece of its text that matches best."""
 
     id: str = Field(description="Names the piece.")
@@ -66,7 +66,7 @@ class SearchHit(BaseModel):
     explain: Explanation
 
 
-class SearchResponse(BaseModel):
+class SearchResponse(BaseModel, defer_build=True):
     """What was found, the best first."""
 
     mode: Mode

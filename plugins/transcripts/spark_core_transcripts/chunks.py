@@ -30,7 +30,7 @@ LEAST = 0.1
 LAST = 20_000_000 * SECOND
 
 
-class Window(BaseModel):
+class Window(BaseModel, defer_build=True):
     """The part of a recording that is diarized at once, in seconds."""
 
     start: float
@@ -74,7 +74,7 @@ class Chunk(Foreign):
     )
 
 
-class MatchedTurns(BaseModel):
+class MatchedTurns(BaseModel, defer_build=True):
     """The turns of the whole recording."""
 
     turns: list[Turn]

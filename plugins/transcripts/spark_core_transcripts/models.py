@@ -26,7 +26,7 @@ Seconds = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 Channel = Literal["local", "remote"]
 
 
-class Foreign(BaseModel):
+class Foreign(BaseModel, defer_build=True):
     """What recognisers and diarizers write: fields that are not known here are passed over."""
 
     @model_validator(mode="before")
@@ -69,7 +69,7 @@ class Turn(Foreign):
         return self
 
 
-class LabelledWord(BaseModel):
+class LabelledWord(BaseModel, defer_build=True):
     """A word, and who said it."""
 
     word: str
@@ -81,7 +81,7 @@ class LabelledWord(BaseModel):
     channel: Channel | None = Field(default=None, description="Where two channels were given.")
 
 
-class LabelledSegment(BaseModel):
+class LabelledSegment(BaseModel, defer_build=True):
     """A piece of the transcript that is attributed to one speaker."""
 
     text: str
@@ -91,7 +91,7 @@ class LabelledSegment(BaseModel):
     channel: Channel | None = Field(default=None, description="Where two channels were given.")
 
 
-class LabelledTranscript(BaseModel):
+class LabelledTranscript(BaseModel, defer_build=True):
     """Who said what, and when."""
 
     text: str = Field(description="Everything that was said, without speakers.")

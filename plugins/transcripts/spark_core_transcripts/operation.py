@@ -25,7 +25,7 @@ Levels = Annotated[
 ]
 
 
-class LocalChannel(BaseModel):
+class LocalChannel(BaseModel, defer_build=True):
     """A channel of its own on which one known person speaks, beside the remote side."""
 
     speaker: str = Field(default="local", min_length=1, max_length=200)
@@ -41,7 +41,7 @@ class LocalChannel(BaseModel):
     levels: Levels = Field(default=[], description="Its loudness, frame by frame.")
 
 
-class LabelRequest(BaseModel):
+class LabelRequest(BaseModel, defer_build=True):
     """What was recognised, and who spoke when."""
 
     words: Words = Field(
