@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Set
@@ -119,7 +120,7 @@ class Incoming:
     """A request to a relay: what of its head matters here, and its body."""
 
     __slots__ = (
-        "_most", "_upload", "answered", "authorization", "body", "client", "encoded",
+        "_most", "_upload", "answered", "authorization", "body", "client", "deadline_s", "encoded",
         "form", "from_page", "headers", "id", "length", "priority", "query", "relay", "target",
         "wait_s",
     )  # fmt: skip
@@ -131,7 +132,7 @@ class Incoming:
         self._most = settings.max_json if relay.model_from == "json" else settings.max_upload
         self.relay = relay
         self.query: bytes = scope["query_string"]
-        self.target = relay.path.encode() + (b"?" + self.query if self.query else b"")
+        self.target = (relay.at or relay.path).encode() + (b"?" + self.query if self.query else b"")
         self.client = scope["client"]
         self.body: bytes | None = None
         self.form: Framed | None = None
@@ -141,6 +142,7 @@ class Incoming:
         self.length: int | None = None
         self.priority = Priority.INTERACTIVE
         self.wait_s = settings.wait_s
+        self.deadline_s = math.inf
         self.headers: list[Header] = []
         self.encoded = self.from_page = False
 
@@ -179,7 +181,9 @@ class Incoming:
         if name == b"x-spark-priority" and value.lower() == b"batch":
             self.priority = Priority.BATCH
         elif name == b"x-spark-wait":
-            self.wait_s = _seconds(value)
+            self.wait_s = _seconds(name, value)
+        elif name == b"x-spark-deadline":
+            self.deadline_s = _seconds(name, value)
 
     @property
     def caller(self) -> str:
@@ -249,13 +253,13 @@ class Circle(BackendError):
     """A request came back to the gateway that relayed it."""
 
 
-def _seconds(value: bytes) -> float:
+def _seconds(name: bytes, value: bytes) -> float:
     try:
         seconds = float(value)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 3600:
-        raise InvalidRequest("x-spark-wait must be seconds, from 0 to 3600")
+        raise InvalidRequest(f"{name.decode()} must be seconds, from 0 to 3600")
     return seconds
 
 
@@ -344,10 +348,18 @@ class Exchange:
                 continue
             return answer
 
+    @property
+    def _left(self) -> float:
+        """Seconds until the answer must begin, as the caller wants it."""
+        return max(self._began + self._request.deadline_s - time.monotonic(), 0.001)
+
     async def _admit(self, names: list[str]) -> Slot:
         admission, request = self._gateway.admission, self._request
         return admission.try_admit(names) or await admission.admit(
-            names, caller=request.caller, priority=request.priority, wait_s=request.wait_s
+            names,
+            caller=request.caller,
+            priority=request.priority,
+            wait_s=min(request.wait_s, self._left),
         )
 
     async def _send_to(self, target: Target, slot: Slot, model: str | None) -> Connection:
@@ -374,7 +386,7 @@ class Exchange:
             request.target,
             headers,
             body,
-            first_byte_s=target.backend.section.first_byte_s,
+            first_byte_s=min(target.backend.section.first_byte_s, self._left),
             silent_s=target.backend.section.silent_s,
             when_complete=slot.release,
         )

@@ -39,6 +39,21 @@ async def test_a_backend_that_is_too_slow(backend: Backend, web: httpx.AsyncClie
     assert error_of(found, 504)["code"] == "backend_timeout"
 
 
+async def test_a_caller_may_set_its_own_deadline(backend: Backend, web: httpx.AsyncClient) -> None:
+    backend.script = forever
+    found = await web.post(CHAT, json=ASKED, headers={"x-spark-deadline": "0.2"})
+    assert error_of(found, 504)["code"] == "backend_timeout"
+
+
+@pytest.mark.parametrize("header", ["x-spark-deadline", "x-spark-wait"])
+@pytest.mark.parametrize("seconds", ["soon", "-1", "nan", "3601"])
+async def test_seconds_that_are_none_are_refused(
+    web: httpx.AsyncClient, header: str, seconds: str
+) -> None:
+    found = await web.post(CHAT, json=ASKED, headers={header: seconds})
+    assert header in error_of(found, 400)["message"]
+
+
 @pytest.mark.parametrize(
     "garbage",
     [b"SSH-2.0-x\r\n", b"HTTP/1.1 2\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n", b""],

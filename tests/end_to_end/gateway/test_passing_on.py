@@ -141,10 +141,12 @@ async def test_queries_are_kept_and_other_paths_are_the_usual_one(
 ) -> None:
     await web.post("/rerank?a=1&b=%20%C3%BC", json=ASKED)
     await web.get("/v1/audio/voices?legacy=true")
+    await web.get("/vllm/metrics")
     lines = [head.split(b"\r\n")[0] for head in backend.heads]
     assert lines == [
         b"POST /v1/rerank?a=1&b=%20%C3%BC HTTP/1.1",
         b"GET /v1/audio/voices?legacy=true HTTP/1.1",
+        b"GET /metrics HTTP/1.1",
     ]
 
 
