@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -37,6 +38,10 @@ from tables import show
 HERE = Path(__file__).parent
 EVENT = 158
 FOREIGN = 0.25
+START_SECONDS = 150
+
+#: What clients send as their key: LiteLLM starts with none but a strong one.
+KEY = f"sk-{secrets.token_hex(32)}"
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
 
@@ -100,7 +105,7 @@ class Scenario:
         """The bytes that are sent."""
         kind = "multipart/form-data; boundary=x" if self.target == UPLOAD else "application/json"
         head = (
-            f"POST {self.target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer x\r\n"
+            f"POST {self.target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n"
             f"content-type: {kind}\r\ncontent-length: {len(self.body)}\r\n\r\n"
         )
         return head.encode() + self.body
@@ -207,7 +212,7 @@ class Lab:
             ) as process,
         ):
             try:
-                await_listener(port, process)
+                await_listener(port, process, Path(log.name))
                 yield Server(name, port, process)
             finally:
                 process.terminate()
@@ -271,16 +276,16 @@ def free_port() -> int:
         return port
 
 
-def await_listener(port: int, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
-    """Wait until *process* listens at *port*."""
-    deadline = time.monotonic() + seconds
+def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until *process*, which writes *log*, listens at *port*."""
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
             return
         except OSError:
             time.sleep(0.05)
-    raise SystemExit(f"nothing listens at port {port}: {process.args!r}")
+    raise SystemExit(f"nothing listens at port {port}: {process.args!r}\n{log.read_text()[-2000:]}")
 
 
 def nginx(lab: Lab, port: int) -> tuple[Sequence[str | Path], dict[str, str]]:
@@ -314,7 +319,7 @@ def litellm(lab: Lab, port: int) -> tuple[Sequence[str | Path], dict[str, str]]:
     subprocess.run([home / "bin/pip", "install", "-q", "litellm[proxy]"], check=True)
     (lab.folder / "litellm.yaml").write_text(LITELLM.format(backend=lab.backend))
     words = f"--config litellm.yaml --host 127.0.0.1 --port {port} --num_workers 1"
-    return [home / "bin/litellm", *words.split()], {}
+    return [home / "bin/litellm", *words.split()], {"LITELLM_MASTER_KEY": KEY}
 
 
 # --------------------------------------------------------------------------------- measuring
