@@ -182,6 +182,19 @@ def test_a_section_without_a_json_schema_is_contained() -> None:
     assert bad.error.startswith(f"spark_register_settings: PluginError: {reason}")
 
 
+def test_a_section_that_cannot_be_built_is_contained_without_being_examined() -> None:
+    """Command lines examine nothing, and still one bad annotation must not stop them all."""
+    bad = plugin("bad", spark_register_settings=lambda: [SettingsSection("x", Unbuildable)])
+    plugins = Plugins([bad, offer("good", "one")], examined=False)
+    assert plugins.settings_sections() == []
+    assert bad.error is not None
+    assert bad.error.startswith("spark_register_settings: PydanticUndefinedAnnotation: ")
+
+
+class Unbuildable(Section):
+    value: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
 class Calling(Section):
     name: str = ""
     call: Callable[[], None] = print
