@@ -53,7 +53,7 @@ async def test_what_the_loudspeaker_says_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("word", ["no", "never"])
-async def test_a_local_word_under_remote_speech_stays(word: str) -> None:
+async def test_e3_a_local_word_under_remote_speech_stays(word: str) -> None:
     """It has another text; around it is bleed."""
     heard = spoken(f"the harbour is {word} in strong wind today", 0.12)
     transcript = await both(heard)

@@ -8,7 +8,7 @@ from spark_core_transcripts.labelling import label
 from .made import segments, speakers, turns, words
 
 
-def test_a_word_goes_to_the_largest_overlap() -> None:
+def test_item_18_a_word_goes_to_the_largest_overlap() -> None:
     """Not to the turn that it starts in."""
     said = words(("hello", 0.8, 2.0))
     assert speakers(label(said, [], turns(("A", 0, 1.3), ("B", 1.3, 5)))) == ["B"]

@@ -33,7 +33,7 @@ async def forever(peer: Peer, head: bytes) -> None:
     await peer.gone()
 
 
-async def test_a_backend_that_is_too_slow(backend: Backend, web: httpx.AsyncClient) -> None:
+async def test_item_16_a_backend_that_is_too_slow(backend: Backend, web: httpx.AsyncClient) -> None:
     backend.script = forever
     found = await web.post(SPEECH, json={"model": "kokoro"})
     assert error_of(found, 504)["code"] == "backend_timeout"

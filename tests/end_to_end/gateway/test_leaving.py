@@ -68,7 +68,7 @@ async def test_before_the_head(
     await server.until_free()
 
 
-async def test_within_the_answer(
+async def test_item_16_within_the_answer(
     lab: Lab, server: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab.vllm.knobs.turn({"token_seconds": 0.02, "tokens": 3000})

@@ -30,7 +30,9 @@ def fields(head: bytes) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 400, 404, 413, 418, 422, 429, 500, 503, 599])
-async def test_statuses_and_bodies(backend: Backend, web: httpx.AsyncClient, status: int) -> None:
+async def test_item_16_statuses_and_bodies(
+    backend: Backend, web: httpx.AsyncClient, status: int
+) -> None:
     body = b"" if status == 204 else b'{"detail": "as it is"}'
     backend.answers(answer(body, b"%d Whatever" % status, b"content-type: a/b", b"retry-after: 7"))
     found = await web.post(CHAT, json=ASKED)
@@ -101,7 +103,7 @@ async def test_packed_events_are_not_taken_for_half_ones(
     assert (await web.post(CHAT, json=ASKED)).text == "data: 1\n\n"
 
 
-async def test_an_event_is_passed_on_while_the_next_is_withheld(
+async def test_item_16_an_event_is_passed_on_while_the_next_is_withheld(
     backend: Backend, web: httpx.AsyncClient
 ) -> None:
     seen = asyncio.Event()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -11,6 +13,7 @@ import pytest
 import spark_core_lab
 
 from spark_core.declarations import StateSchema
+from spark_core.gateway import probing
 from spark_core.gateway.backends import Backend
 from spark_core.gateway.outages import OutageLog
 from spark_core.gateway.probing import Probe, is_local_name, probe_backends
@@ -33,7 +36,7 @@ async def log(tmp_path: Path, spark_clock: ManualClock) -> AsyncIterator[OutageL
         yield OutageLog(state, spark_clock)
 
 
-async def test_an_outage_has_a_start_an_end_and_who_saw_it(log: OutageLog) -> None:
+async def test_item_15_an_outage_has_a_start_an_end_and_who_saw_it(log: OutageLog) -> None:
     await log.begin("one", NOON, "probe")
     await log.end("one", NOON + timedelta(seconds=1.5))
     [outage] = await log.newest()
@@ -157,3 +160,19 @@ async def test_a_server_that_refuses_connections_is_seen_as_down(
         await Probe(gateway, one, log).look()
         seen = gateway.admission.sightings("one")
     assert seen[Sighting.DOWN] > seen[Sighting.UP]
+
+
+async def test_item_14_a_server_that_neither_takes_nor_refuses_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A queue of connections that nobody accepts is full, and the next one hangs."""
+    monkeypatch.setattr(probing, "CONNECT", 0.05)
+    with socket.socket() as server, ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        one = backend(url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert not await probing.takes_connections(one)
