@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Annotated
-
-from pydantic_core import to_json
 
 from spark_core import BackendKind, Env, SettingsSection, hookimpl
 from spark_core.errors import BackendError
@@ -25,7 +24,7 @@ class KokoroSettings(BackendsSection):
 async def check(ask: Ask) -> str:
     """Let it speak a word."""
     request = {"model": "kokoro", "input": "Yes.", "voice": "af_heart", "response_format": "wav"}
-    audio = await ask("/v1/audio/speech", to_json(request))
+    audio = await ask("/v1/audio/speech", json.dumps(request).encode())
     if not audio.startswith(b"RIFF"):
         raise BackendError("what it spoke is no sound")
     return f"it spoke {len(audio)} bytes"

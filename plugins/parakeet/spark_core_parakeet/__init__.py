@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
 from collections.abc import Iterable
 from typing import Annotated
-
-from pydantic_core import from_json
 
 from spark_core import BackendKind, Env, SettingsSection, hookimpl
 from spark_core.errors import BackendError
@@ -36,7 +35,7 @@ async def check(ask: Ask) -> str:
     )
     body = start.encode() + clip + f"\r\n--{BOUNDARY}--\r\n".encode()
     kind = f"multipart/form-data; boundary={BOUNDARY}"
-    text = from_json(await ask("/v1/audio/transcriptions", body, kind))["text"]
+    text = json.loads(await ask("/v1/audio/transcriptions", body, kind))["text"]
     if not text.strip():
         raise BackendError("it heard nothing in a second of speech")
     return f"it heard {len(text.split())} words"
