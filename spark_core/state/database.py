@@ -61,9 +61,12 @@ class State:
         :raises Unavailable: the database cannot be reached, or a newer version has written it.
         """
         engine = await asyncio.to_thread(_engine, url)
+        migrating = asyncio.ensure_future(asyncio.to_thread(_migrate, engine, schemas, owner))
         try:
-            yield cls(engine, await asyncio.to_thread(_migrate, engine, schemas, owner))
+            yield cls(engine, await asyncio.shield(migrating))
         finally:
+            # Cancelled, it still runs in its thread, with a connection that is not given back.
+            await asyncio.gather(migrating, return_exceptions=True)
             await asyncio.to_thread(engine.dispose)
 
     async def read(self, transaction: Callable[[Connection], T]) -> T:
