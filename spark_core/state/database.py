@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..containment import ENDINGS
 from ..declarations import StateSchema
@@ -44,6 +44,7 @@ class State:
     def __init__(self, engine: Engine, failures: Mapping[StateSchema, str]) -> None:
         self._engine = engine
         self.failures = failures
+        self._running: set[asyncio.Future[Any]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -62,11 +63,14 @@ class State:
         """
         engine = await asyncio.to_thread(_engine, url)
         migrating = asyncio.ensure_future(asyncio.to_thread(_migrate, engine, schemas, owner))
+        running: set[asyncio.Future[Any]] = {migrating}
         try:
-            yield cls(engine, await asyncio.shield(migrating))
+            state = cls(engine, await asyncio.shield(migrating))
+            running = state._running
+            yield state
         finally:
-            # Cancelled, it still runs in its thread, with a connection that is not given back.
-            await asyncio.gather(migrating, return_exceptions=True)
+            # What nobody waits for still runs in its thread, with a connection of its own.
+            await asyncio.gather(*running, return_exceptions=True)
             await asyncio.to_thread(engine.dispose)
 
     async def read(self, transaction: Callable[[Connection], T]) -> T:
@@ -93,6 +97,8 @@ class State:
         # Where nobody waits, nobody need be told that it failed.
         task = asyncio.ensure_future(asyncio.to_thread(_translated, run, self.failures))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
 

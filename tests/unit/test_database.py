@@ -282,6 +282,24 @@ async def test_writers_wait_for_each_other(state: State) -> None:
     assert await state.read(lambda c: c.exec_driver_sql("SELECT n FROM total").scalar()) == 20
 
 
+async def test_closing_waits_for_a_transaction_that_nobody_waits_for(tmp_path: Path) -> None:
+    """Its connection would be left open otherwise."""
+    begun, go_on, ended = threading.Event(), threading.Event(), []
+
+    def slowly(connection: sa.Connection) -> None:
+        begun.set()
+        go_on.wait(60)
+        ended.append(connection.exec_driver_sql("SELECT 1").scalar())
+
+    async with State.open(tmp_path / "state.db") as state:
+        writing = asyncio.create_task(state.write(slowly))
+        await asyncio.to_thread(begun.wait, 60)
+        writing.cancel()
+        await asyncio.wait([writing])
+        asyncio.get_running_loop().call_soon(go_on.set)
+    assert ended == [1]
+
+
 async def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
     """A writer waits until another process has ended its transaction."""
     file = tmp_path / "state.db"
