@@ -10,7 +10,9 @@
     ├── NotFound               what was named does not exist
     ├── Conflict               what was asked for clashes with what is going on
     │   ├── LeaseHeld          somebody else holds the lease
-    │   └── LeaseLost          the lease went to somebody else meanwhile
+    │   ├── LeaseLost          the lease went to somebody else meanwhile
+    │   └── Locked             somebody reserved it
+    ├── Forbidden              who asks has not shown that they may
     ├── SourceError            a record source cannot be read
     ├── BackendError           a backend answered, but not what its contract promises
     ├── Unavailable            a backend cannot be reached just now (see ``retry_after``)
@@ -31,9 +33,11 @@ from dataclasses import dataclass
 __all__ = [
     "BackendError",
     "Conflict",
+    "Forbidden",
     "InvalidRequest",
     "LeaseHeld",
     "LeaseLost",
+    "Locked",
     "NotConfigured",
     "NotFound",
     "PluginError",
@@ -111,6 +115,14 @@ class LeaseHeld(Conflict):
 
 class LeaseLost(Conflict):
     """The lease went to somebody else, so its former holder must do nothing more."""
+
+
+class Locked(Conflict):
+    """Somebody reserved it: who, and until when."""
+
+
+class Forbidden(SparkError):
+    """Who asks has not shown that they may: a token is missing or wrong."""
 
 
 class SourceError(SparkError):

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import pluggy
 
 from .contracts.embedding import Embedder
+from .contracts.model_hosts import ModelHost
 from .contracts.records import RecordSource
 from .contracts.reranking import Reranker
 from .contracts.vectors import VectorStore
@@ -29,6 +30,7 @@ from .declarations import (
 from .gateway.backends import BackendKind
 from .gateway.compositions import Composition
 from .operations import Operation
+from .swaps.guards import SwapGuard
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
 
@@ -97,7 +99,21 @@ def spark_register_compositions() -> Iterable[Composition]:
     return ()
 
 
+@hookspec
+def spark_register_model_hosts() -> Iterable[Provider[ModelHost]]:
+    """Offer model hosts: machines on which models are swapped. ``[providers] model_host``
+    chooses one.
+    """
+    return ()
+
+
 # ------------------------------------------------------------------------------- processors
+
+
+@hookspec
+def spark_register_swap_guards() -> Iterable[SwapGuard]:
+    """Offer guards: they may forbid that a model is swapped now."""
+    return ()
 
 
 @hookspec

@@ -19,8 +19,8 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -66,6 +66,11 @@ class Operation:
     and ``path`` are its HTTP route. A ``{name}`` in the path is a field of the request. With
     ``GET`` the others are query parameters, so each is a single value or a list of such.
     ``tool`` offers it to agents. ``render`` tells a person the result in a terminal.
+
+    ``status`` is that of an HTTP answer that succeeded; with 204 it has no body. ``headers``
+    are HTTP headers that fill fields of the request, by their names in lower case.
+    ``precondition`` is awaited before a host looks at anything else of a request; it names
+    needs as the handler does, and its request is a model of the fields in ``headers``.
     """
 
     name: str
@@ -75,6 +80,9 @@ class Operation:
     path: str = ""
     tool: bool = False
     render: Callable[[Any], str] | None = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    precondition: Callable[..., Awaitable[None]] | None = None
 
     def __post_init__(self) -> None:
         if not all(part.replace("_", "").isalnum() for part in self.name.split(".")):

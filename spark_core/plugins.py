@@ -29,6 +29,7 @@ from .gateway.compositions import Composition
 from .operations import Operation
 from .schemas import check_operation, schema_of
 from .settings import CORE_SECTIONS
+from .swaps.guards import SwapGuard
 
 __all__ = ["ENTRY_POINT_GROUP", "Plugin", "Plugins"]
 
@@ -205,6 +206,10 @@ class Plugins:
         """See :func:`.hookspecs.spark_register_compositions`."""
         return self._items("spark_register_compositions")
 
+    def swap_guards(self) -> list[SwapGuard]:
+        """See :func:`.hookspecs.spark_register_swap_guards`."""
+        return self._items("spark_register_swap_guards")
+
     def jobs(self) -> list[Job]:
         """See :func:`.hookspecs.spark_register_jobs`."""
         return self._items("spark_register_jobs")
@@ -231,6 +236,8 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
     "spark_register_rerankers": (Provider, lambda p: (f"reranker {p.name!r}",)),
     "spark_register_vector_stores": (Provider, lambda p: (f"vector store {p.name!r}",)),
     "spark_register_record_sources": (Provider, lambda p: (f"record source {p.name!r}",)),
+    "spark_register_model_hosts": (Provider, lambda p: (f"model host {p.name!r}",)),
+    "spark_register_swap_guards": (SwapGuard, lambda g: (f"swap guard {g.name!r}",)),
     "spark_register_operations": (Operation, lambda o: (f"operation {o.name!r}", _route(o))),
     "spark_register_backends": (BackendKind, lambda k: (f"kind of backend {k.name!r}",)),
     "spark_register_compositions": (

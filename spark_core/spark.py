@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from .clock import Clock, SystemClock
 from .containment import contained
 from .errors import InvalidRequest, NotFound, PluginError, Problem, SparkError
-from .operations import Effect, Operation, Progress
+from .operations import Effect, Operation, Progress, needs_of
 from .plugins import Plugins
 from .resolution import Resolver
 from .settings import CoreSettings, DataDirectory, Settings, Source, nearest
@@ -179,6 +179,19 @@ class Spark:
                 async with aclosing(_results(found, arguments)) as results:
                     async for result in results:
                         yield self._checked(found, result)
+
+    async def require(self, operation: Operation, given: Mapping[str, Any]) -> None:
+        """Await the precondition of *operation*, if it has one, with the fields *given*.
+
+        :raises SparkError: it does not hold.
+        """
+        if (precondition := operation.precondition) is None:
+            return
+        with contained(f"precondition of {operation.name}"):
+            arguments = await self.resolver.fill(precondition)
+            if (model := needs_of(precondition).get("request")) is not None:
+                arguments["request"] = model(**given)
+            await precondition(**arguments)
 
     @asynccontextmanager
     async def _audited(self, operation: Operation, caller: str) -> AsyncIterator[None]:

@@ -32,6 +32,7 @@ from spark_core.operations import Effect, Operation
 from spark_core.plugins import Plugin, Plugins
 from spark_core.settings import Section, Source
 from spark_core.state import Leases
+from spark_core.swaps.guards import SwapGuard
 from spark_core.testing.plugins import installed, plugin
 
 
@@ -288,6 +289,8 @@ CLASHES: dict[str, tuple[str, list[Any], list[Any]]] = {
     "rerankers": ("reranker 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "vector_stores": ("vector store 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "record_sources": ("record source 'x'", [Provider("x", opener)], [Provider("x", opener)]),
+    "model_hosts": ("model host 'x'", [Provider("x", opener)], [Provider("x", opener)]),
+    "swap_guards": ("swap guard 'x'", [SwapGuard("x", print)], [SwapGuard("x", print)]),
     "operations": ("operation 'x'", [operation("x")], [operation("x", "/y")]),
     "backends": (
         "kind of backend 'x'",

@@ -9,7 +9,10 @@ from typing import Any
 
 from spark_core.errors import (
     BackendError,
+    Conflict,
+    Forbidden,
     InvalidRequest,
+    Locked,
     NotConfigured,
     NotFound,
     SparkError,
@@ -21,7 +24,7 @@ from spark_core.gateway.connection import Header
 from spark_core.gateway.gateway import UnknownModel
 from spark_core.gateway.upstream import Refused
 
-__all__ = ["Forbidden", "Incomplete", "TooLarge", "error_answer", "error_body", "standard_body"]
+__all__ = ["Incomplete", "TooLarge", "error_answer", "error_body", "standard_body"]
 
 
 class TooLarge(InvalidRequest):
@@ -32,13 +35,11 @@ class Incomplete(InvalidRequest):
     """The rest of a body will not come."""
 
 
-class Forbidden(SparkError):
-    """A page of another site asked."""
-
-
 #: For each error its status, OpenAI's type, and its code where it is not the error's own.
 _STATUSES: tuple[tuple[type[SparkError], int, str, str | None], ...] = (
     (Forbidden, 403, "invalid_request_error", None),
+    (Locked, 423, "invalid_request_error", None),
+    (Conflict, 409, "invalid_request_error", None),
     (TooLarge, 413, "invalid_request_error", "too_large"),
     (Incomplete, 408, "invalid_request_error", "incomplete"),
     (InvalidRequest, 400, "invalid_request_error", None),

@@ -120,7 +120,7 @@ def _described(operation: Operation, schemas: _Schemas) -> Json:
 
 
 def _parameters(operation: Operation, schemas: _Schemas, in_path: list[str]) -> list[Json]:
-    """The fields that stand in the path, and with GET the others, in the query."""
+    """The fields that stand in the path or in headers; with GET the others, in the query."""
     fields, required = schemas.fields(operation.request)
     return [
         {
@@ -132,6 +132,9 @@ def _parameters(operation: Operation, schemas: _Schemas, in_path: list[str]) -> 
         }
         for name, schema in fields.items()
         if name in in_path or operation.method == "GET"
+    ] + [
+        {"name": header, "in": "header", "required": False, "schema": fields[name]}
+        for header, name in operation.headers.items()
     ]
 
 
@@ -146,8 +149,11 @@ def _responses(operation: Operation, schemas: _Schemas) -> Json:
         refused |= {"415": "The body is of another content type."}
     if operation.effect is not Effect.READ:
         refused["403"] = "A page of another site sent it."
+    answer: Json = {"description": "The answer."}
+    if operation.status != 204:
+        answer["content"] = content
     return {
-        "200": {"description": "The answer.", "content": content},
+        str(operation.status): answer,
         **{status: _problem(text) for status, text in sorted(refused.items())},
         "default": _problem("What else went wrong."),
     }

@@ -16,7 +16,9 @@ from falcon.asgi import Request, Response
 from spark_core.errors import (
     BackendError,
     Conflict,
+    Forbidden,
     InvalidRequest,
+    Locked,
     NotConfigured,
     NotFound,
     PluginError,
@@ -44,6 +46,8 @@ STATUS: Final[Mapping[type[SparkError], int]] = {
     InvalidRequest: 422,
     NotFound: 404,
     Conflict: 409,
+    Locked: 423,
+    Forbidden: 403,
     SourceError: 502,  # like a backend: this host is well, what it reads from is not
     BackendError: 502,
     Unavailable: 503,

@@ -19,7 +19,7 @@ import falcon.asgi
 from pydantic_core import from_json, to_json
 
 from spark_core import Spark
-from spark_core.errors import BackendError, InvalidRequest, Problem, SparkError
+from spark_core.errors import BackendError, Forbidden, InvalidRequest, Problem, SparkError
 from spark_core.gateway.admission import Priority, Slot
 from spark_core.gateway.backends import Relay
 from spark_core.gateway.connection import BrokenOff, Connection, Header
@@ -31,7 +31,7 @@ from .composing import Composing
 from .forms import Framed
 from .forwarding import Forwarding
 from .headers import SANE
-from .openai_errors import Forbidden, Incomplete, TooLarge, error_answer
+from .openai_errors import Incomplete, TooLarge, error_answer
 from .origins import refuse_cross_site
 from .uploads import Upload
 

@@ -19,7 +19,7 @@ from spark_core.errors import InvalidRequest, Problem
 
 from .uploads import read_body
 
-__all__ = ["JSON", "list_fields", "read_fields"]
+__all__ = ["JSON", "header_fields", "list_fields", "read_fields"]
 
 JSON: Final = "application/json"
 MAX_PARAMETERS: Final = 1000
@@ -43,6 +43,12 @@ async def read_fields(
     text = _joined(_query_fields(req.query_string, lists), path)
     _joined(body, text)
     return body, text
+
+
+def header_fields(req: Request, names: Mapping[str, str]) -> dict[str, str]:
+    """The fields that headers of *req* give, *names* saying which header is which field."""
+    given = ((field, req.get_header(header)) for header, field in names.items())
+    return {field: value for field, value in given if value is not None}
 
 
 def list_fields(model: type[BaseModel]) -> frozenset[str]:

@@ -19,7 +19,7 @@ from spark_core.spark import check_request
 from .events import EVENT_STREAM, EventStream, Feed, events
 from .origins import refuse_cross_site
 from .problems import log_failure
-from .requests import JSON, list_fields, read_fields
+from .requests import JSON, header_fields, list_fields, read_fields
 from .status import Status
 
 __all__ = ["Endpoint", "Route", "make_routes", "resources"]
@@ -120,12 +120,14 @@ class Endpoint:
         """Check the request, run the operation, and answer with its result or its events."""
         if self._operation.effect is not Effect.READ:
             refuse_cross_site(req)
+        headers = header_fields(req, self._operation.headers)
+        await self._spark.require(self._operation, headers)
         body, text = await read_fields(req, path, self._lists, self._max_body)
-        request = check_request(self._operation, body, text=text)
+        request = check_request(self._operation, body, text={**text, **headers})
         if self._has_events and EVENT_STREAM in (req.get_header("Accept") or "").lower():
             self._stream(req, resp, request)
         else:
-            _answer(resp, await self._run(req, request, None))
+            _answer(resp, await self._run(req, request, None), self._operation.status)
 
     @property
     def _has_events(self) -> bool:
@@ -153,8 +155,9 @@ class Endpoint:
         return result
 
 
-def _answer(resp: Response, result: BaseModel | None) -> None:
-    if result is None:  # a stream without events
+def _answer(resp: Response, result: BaseModel | None, status: int) -> None:
+    resp.status = status
+    if result is None or status == 204:  # a stream without events has no result
         resp.status = 204
         return
     resp.content_type = JSON

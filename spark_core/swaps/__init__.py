@@ -1,0 +1,1 @@
+"""Swapping models: a transaction with a receipt, over every process and every host."""
