@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import pluggy
 
 from .contracts.embedding import Embedder
+from .contracts.machines import Machines
 from .contracts.model_hosts import ModelHost
 from .contracts.records import RecordSource
 from .contracts.reranking import Reranker
@@ -96,6 +97,12 @@ def spark_register_compositions() -> Iterable[Composition]:
     """Offer compositions: requests that are answered out of several backends' work instead of
     being relayed.
     """
+    return ()
+
+
+@hookspec
+def spark_register_machines() -> Iterable[Provider[Machines]]:
+    """Offer ways to run commands on machines. ``[providers] machines`` chooses one."""
     return ()
 
 

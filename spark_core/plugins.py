@@ -239,6 +239,7 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
     "spark_register_model_hosts": (Provider, lambda p: (f"model host {p.name!r}",)),
     "spark_register_swap_guards": (SwapGuard, lambda g: (f"swap guard {g.name!r}",)),
     "spark_register_operations": (Operation, lambda o: (f"operation {o.name!r}", _route(o))),
+    "spark_register_machines": (Provider, lambda p: (f"machines {p.name!r}",)),
     "spark_register_backends": (BackendKind, lambda k: (f"kind of backend {k.name!r}",)),
     "spark_register_compositions": (
         Composition,

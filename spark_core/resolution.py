@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from .containment import contained
 from .contracts.embedding import Embedder
+from .contracts.machines import Machines
 from .contracts.model_hosts import ModelHost
 from .contracts.records import RecordSource
 from .contracts.reranking import Reranker
@@ -39,6 +40,7 @@ CONTRACTS: Mapping[type, tuple[str, str]] = {
     VectorStore: ("vector_store", "spark_register_vector_stores"),
     RecordSource: ("record_source", "spark_register_record_sources"),
     ModelHost: ("model_host", "spark_register_model_hosts"),
+    Machines: ("machines", "spark_register_machines"),
 }
 
 

@@ -157,6 +157,7 @@ class ProvidersSettings(Section):
     reranker: str | None = None
     vector_store: str | None = None
     record_source: str | None = None
+    machines: str | None = None
     model_host: str | None = None
 
 

@@ -56,7 +56,14 @@ def test_every_function_of_the_page_is_a_hook() -> None:
 def test_every_hook_has_a_typed_method() -> None:
     """Hooks are called nowhere but in `Plugins`, which types what they return."""
     source = inspect.getsource(Plugins)
-    providers = {"embedders", "rerankers", "vector_stores", "record_sources", "model_hosts"}
+    providers = {
+        "embedders",
+        "rerankers",
+        "vector_stores",
+        "record_sources",
+        "machines",
+        "model_hosts",
+    }
     for name in HOOKS:
         subject = name.removeprefix("spark_register_")
         assert subject in providers or f'self._items("{name}")' in source, name
