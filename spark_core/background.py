@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from .containment import ENDINGS
 from .declarations import BackgroundService
 from .errors import NotConfigured, SparkError
+from .references import resolved
 from .resolution import Resolver
 from .state import Lease, Leases
 
@@ -65,7 +66,8 @@ async def _take_part(
 
 async def _run(service: BackgroundService, resolver: Resolver, lease: Lease) -> None:
     try:
-        await service.run(**await resolver.fill(service.run, {Lease: lease}))
+        run = resolved(service.run)
+        await run(**await resolver.fill(run, {Lease: lease}))
     except NotConfigured as error:
         log.debug("background service %s waits for its settings: %s", service.name, error)
     except ENDINGS:

@@ -1,7 +1,9 @@
 """What plugins offer besides operations: frozen descriptions that hooks return.
 
 Nothing here does anything. Core chooses and opens providers and resources; hosts present the
-rest. An ``open`` or ``run`` names what it needs by type, as an operation does.
+rest. An ``open`` or ``run`` names what it needs by type, as an operation does. Where a function
+or a class is taken, so is where it is found, ``"package.module:name"``: see
+:mod:`spark_core.references`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel
 
 from .errors import PluginError
+from .references import Referable
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -57,18 +60,21 @@ class Provider(Generic[T_co]):
     """
 
     name: str
-    open: Callable[..., AbstractAsyncContextManager[T_co]]
-    configured: Callable[[Settings], bool] | None = None
+    open: Referable[Callable[..., AbstractAsyncContextManager[T_co]]]
+    configured: Referable[Callable[[Settings], bool]] | None = None
     embedded: bool = False
-    preload: Callable[[Any], Awaitable[None]] | None = None
+    preload: Referable[Callable[[Any], Awaitable[None]]] | None = None
 
 
 @dataclass(frozen=True)
 class Resource(Generic[T]):
-    """Something with a lifetime that operations may need by its ``type``."""
+    """Something with a lifetime that operations may need by its ``type``.
 
-    type: type[T]
-    open: Callable[..., AbstractAsyncContextManager[T]]
+    A type that is given by name is named where it is defined.
+    """
+
+    type: Referable[type[T]]
+    open: Referable[Callable[..., AbstractAsyncContextManager[T]]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class BackgroundService:
     """
 
     name: str
-    run: Callable[..., Awaitable[None]]
+    run: Referable[Callable[..., Awaitable[None]]]
     ttl: float = 15.0
 
 

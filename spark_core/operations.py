@@ -8,6 +8,11 @@ tools follow from that::
 
     Operation("search", search, Effect.READ)
 
+Or it names the function, which is then imported when it is first used, and says itself what the
+first line of the docstring says::
+
+    Operation("search", "firm.search:search", Effect.READ, summary="Search the firm's memory.")
+
 The parameter called ``request``, if there is one, is a pydantic model. Every other parameter
 is a *need*, filled by its type (see :mod:`spark_core.resolution`). The result is a pydantic
 model, or an async iterator of models: events, of which the last is the result.
@@ -28,6 +33,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from .errors import PluginError
+from .references import Referable, resolved
 
 __all__ = ["Effect", "Empty", "Operation", "Progress", "needs_of"]
 
@@ -66,6 +72,8 @@ class Operation:
     and ``path`` are its HTTP route. A ``{name}`` in the path is a field of the request. With
     ``GET`` the others are query parameters, so each is a single value or a list of such.
     ``tool`` offers it to agents. ``render`` tells a person the result in a terminal.
+    ``summary`` is the first line of the handler's docstring; where the handler is given by name
+    it is said here.
 
     ``status`` is that of an HTTP answer that succeeded; with 204 it has no body. ``headers``
     are HTTP headers that fill fields of the request, by their names in lower case.
@@ -74,15 +82,16 @@ class Operation:
     """
 
     name: str
-    handler: Callable[..., Any]
+    handler: Referable[Callable[..., Any]]
     effect: Effect
     method: Literal["GET", "POST", "PUT", "DELETE"] = "POST"
     path: str = ""
     tool: bool = False
-    render: Callable[[Any], str] | None = None
+    render: Referable[Callable[[Any], str]] | None = None
+    summary: str = ""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
-    precondition: Callable[..., Awaitable[None]] | None = None
+    precondition: Referable[Callable[..., Awaitable[None]]] | None = None
 
     def __post_init__(self) -> None:
         if not all(part.replace("_", "").isalnum() for part in self.name.split(".")):
@@ -91,25 +100,42 @@ class Operation:
             object.__setattr__(self, "path", "/api/" + self.name.replace(".", "/"))
         if not self.path.startswith("/"):
             raise PluginError(f"operation {self.name}: its path {self.path!r} needs a leading /")
-        self._check_annotations()
+        if not isinstance(self.handler, str):
+            self.check_annotations()
+        if not self.summary:
+            object.__setattr__(self, "summary", self._first_line())
 
-    def _check_annotations(self) -> None:
-        """Fail where the plugin is loaded, not where the operation is first called."""
+    def check_annotations(self) -> None:
+        """Fail where the plugin is loaded or examined, not where the operation is first called.
+
+        :raises PluginError: the handler cannot be imported, or presented as it is annotated.
+        """
         _ = self.request, self.response, self.needs
 
-    @property
-    def summary(self) -> str:
-        """The first line of the handler's docstring."""
-        return (inspect.getdoc(self.handler) or self.name).partition("\n")[0]
+    def _first_line(self) -> str:
+        if isinstance(self.handler, str):
+            raise PluginError(
+                f"operation {self.name}: its handler is given by name, but no summary",
+                hint="say the first line of the handler's docstring: summary=...",
+            )
+        return (self.description or self.name).partition("\n")[0]
+
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """The handler itself, imported if it was given by name.
+
+        :raises PluginError: it cannot be imported.
+        """
+        return resolved(self.handler)
 
     @property
     def description(self) -> str:
         """The whole of the handler's docstring."""
-        return inspect.getdoc(self.handler) or ""
+        return inspect.getdoc(self.function) or ""
 
     @cached_property
     def _annotations(self) -> dict[str, Any]:
-        return _annotations_of(self.handler)
+        return _annotations_of(self.function)
 
     @property
     def request(self) -> type[BaseModel]:
@@ -119,12 +145,12 @@ class Operation:
     @cached_property
     def takes_request(self) -> bool:
         """Whether the handler has a request parameter."""
-        return "request" in needs_of(self.handler)
+        return "request" in needs_of(self.function)
 
     @cached_property
     def needs(self) -> Mapping[str, Any]:
         """The handler's other parameters, with their types."""
-        return {k: v for k, v in needs_of(self.handler).items() if k != "request"}
+        return {k: v for k, v in needs_of(self.function).items() if k != "request"}
 
     @property
     def streams(self) -> bool:

@@ -27,6 +27,7 @@ from .errors import PluginError
 from .gateway.backends import BackendKind, Relay
 from .gateway.compositions import Composition
 from .operations import Operation
+from .references import name_of, resolved
 from .schemas import check_operation, schema_of
 from .settings import CORE_SECTIONS
 from .swaps.guards import SwapGuard
@@ -102,6 +103,8 @@ class Plugins:
         """Leave out what would spoil the documents that are made of what all plugins offer."""
         self._sift("spark_register_settings", lambda s: schema_of(s.model, f"[{s.path}]"))
         self._sift("spark_register_operations", check_operation)
+        for hook in self._offers:
+            self._sift(hook, _import_references)
 
     def _sift(self, hook: str, check: Callable[[Any], object]) -> None:
         """Leave out of *hook* each plugin that offers there what *check* raises for."""
@@ -236,10 +239,10 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
     "spark_register_rerankers": (Provider, lambda p: (f"reranker {p.name!r}",)),
     "spark_register_vector_stores": (Provider, lambda p: (f"vector store {p.name!r}",)),
     "spark_register_record_sources": (Provider, lambda p: (f"record source {p.name!r}",)),
+    "spark_register_machines": (Provider, lambda p: (f"machines {p.name!r}",)),
     "spark_register_model_hosts": (Provider, lambda p: (f"model host {p.name!r}",)),
     "spark_register_swap_guards": (SwapGuard, lambda g: (f"swap guard {g.name!r}",)),
     "spark_register_operations": (Operation, lambda o: (f"operation {o.name!r}", _route(o))),
-    "spark_register_machines": (Provider, lambda p: (f"machines {p.name!r}",)),
     "spark_register_backends": (BackendKind, lambda k: (f"kind of backend {k.name!r}",)),
     "spark_register_compositions": (
         Composition,
@@ -255,7 +258,30 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
 }
 
 
-def _full_name(kind: type) -> str:
+#: What each may give by name, beside a handler, which is looked at more closely.
+_REFERABLE: Mapping[type, tuple[str, ...]] = {
+    Provider: ("open", "configured", "preload"),
+    Resource: ("type", "open"),
+    Operation: ("render", "precondition"),
+    Composition: ("answer",),
+    BackgroundService: ("run",),
+}
+
+
+def _import_references(item: Any) -> None:
+    """See that all that *item* gives by name is there, and a type under its own name.
+
+    :raises PluginError: it is not.
+    """
+    for name in _REFERABLE.get(type(item), ()):
+        resolved(getattr(item, name))
+    if isinstance(item, Resource) and name_of(item.type) != (own := name_of(resolved(item.type))):
+        raise PluginError(f"{item.type!r} is another name of {own!r}: give that one")
+
+
+def _full_name(kind: type | str) -> str:
+    if isinstance(kind, str):
+        return kind.replace(":", ".")
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

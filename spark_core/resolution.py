@@ -23,10 +23,11 @@ from .contracts.model_hosts import ModelHost
 from .contracts.records import RecordSource
 from .contracts.reranking import Reranker
 from .contracts.vectors import VectorStore
-from .declarations import Provider
+from .declarations import Provider, Resource
 from .errors import NotConfigured, PluginError, SettingsError, SparkError
 from .operations import needs_of
 from .plugins import Plugins
+from .references import name_of, resolved
 from .settings import ProvidersSettings, Settings, nearest
 
 __all__ = ["CONTRACTS", "Resolver", "choose", "unknown_providers"]
@@ -39,8 +40,8 @@ CONTRACTS: Mapping[type, tuple[str, str]] = {
     Reranker: ("reranker", "spark_register_rerankers"),
     VectorStore: ("vector_store", "spark_register_vector_stores"),
     RecordSource: ("record_source", "spark_register_record_sources"),
-    ModelHost: ("model_host", "spark_register_model_hosts"),
     Machines: ("machines", "spark_register_machines"),
+    ModelHost: ("model_host", "spark_register_model_hosts"),
 }
 
 
@@ -51,7 +52,7 @@ class Resolver:
         self._plugins = plugins
         self._settings = settings
         self._given = {**settings.models(), **given}
-        self._openers = {resource.type: resource.open for resource in plugins.resources()}
+        self._resources = {name_of(resource.type): resource for resource in plugins.resources()}
         self._opened: dict[type, _Opened] = {}
         self._stack = AsyncExitStack()
 
@@ -86,7 +87,7 @@ class Resolver:
                 provider = self._chosen(contract)
                 opened: Any = await self.get(contract)
                 if provider.preload is not None:
-                    await provider.preload(opened)
+                    await resolved(provider.preload)(opened)
 
     def _chosen(self, contract: type) -> Provider[Any]:
         setting, hook = CONTRACTS[contract]
@@ -95,7 +96,16 @@ class Resolver:
     def offers(self, need: Any) -> bool:
         """Whether anything installed could fill *need*."""
         settings = need in self._settings.incomplete
-        return settings or need in self._given or need in self._openers or need in CONTRACTS
+        return settings or need in self._given or self._is_opened(need)
+
+    def _is_opened(self, need: Any) -> bool:
+        """Whether *need* is something with a lifetime."""
+        return need in CONTRACTS or self._resource(need) is not None
+
+    def _resource(self, need: Any) -> Resource[Any] | None:
+        # By name first: what is not needed need not be imported to know that.
+        found = self._resources.get(name_of(need))
+        return found if found is not None and resolved(found.type) == need else None
 
     async def _need(self, need: Any, extra: Mapping[type, Any]) -> Any:
         if need in extra:
@@ -138,16 +148,15 @@ class Resolver:
             raise PluginError(f"needs go round in a circle: {names}")
         for inner in needs_of(self._opener(need)).values():
             inner = _optional(inner) or inner
-            if (inner in self._openers or inner in CONTRACTS) and inner not in self._given:
+            if self._is_opened(inner) and inner not in self._given:
                 with suppress(NotConfigured):  # opening it will tell, if it matters
                     self._refuse_circles(inner, (*chain, need))
 
     def _opener(self, need: type) -> Callable[..., AbstractAsyncContextManager[Any]]:
-        if need in self._openers:
-            return self._openers[need]
-        if need in CONTRACTS:
-            return self._chosen(need).open
-        raise PluginError(f"nothing installed offers {getattr(need, '__name__', need)}")
+        found = self._chosen(need) if need in CONTRACTS else self._resource(need)
+        if found is None:
+            raise PluginError(f"nothing installed offers {getattr(need, '__name__', need)}")
+        return resolved(found.open, self._plugins.distribution_of(found))
 
 
 _Manager = Callable[[], Awaitable[AbstractAsyncContextManager[Any]]]
@@ -200,7 +209,7 @@ def choose(setting: str, providers: list[Provider[Any]], settings: Settings) -> 
     name = getattr(settings.section(ProvidersSettings), setting)
     if name is not None:
         return _by_name(setting, name, providers)
-    candidates = [p for p in providers if p.configured is not None and p.configured(settings)]
+    candidates = [p for p in providers if p.configured and resolved(p.configured)(settings)]
     if not candidates:
         candidates = [p for p in providers if p.embedded]
     if not candidates and len(providers) == 1:

@@ -31,9 +31,11 @@ _FIELD: Final = re.compile(r"{(.*?)}")
 def check_operation(operation: Operation) -> None:
     """See that *operation* can be described and called: in JSON, and over HTTP as it says.
 
-    :raises PluginError: a model has no JSON schema; the path is no template of the request's
+    :raises PluginError: its handler cannot be imported, or presented as it is annotated; a model
+        has no JSON schema; the path is no template of the request's
         fields; or a field stands in the path or the query that text cannot hold.
     """
+    operation.check_annotations()
     owner = f"operation {operation.name}"
     for model in operation.response:
         schema_of(model, owner, "serialization")

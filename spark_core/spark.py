@@ -14,6 +14,7 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from types import NoneType
 from typing import Any, Concatenate, Final, TypeVar, overload
 
@@ -25,6 +26,7 @@ from .containment import contained
 from .errors import InvalidRequest, NotFound, PluginError, Problem, SparkError
 from .operations import Effect, Operation, Progress, needs_of
 from .plugins import Plugins
+from .references import resolved
 from .resolution import Resolver
 from .settings import CoreSettings, DataDirectory, Settings, Source, nearest
 from .state import AuditLog
@@ -59,7 +61,10 @@ class Spark:
         self.settings = settings
         self.resolver = resolver
         self.operations = {operation.name: operation for operation in plugins.operations()}
-        self._by_handler = {o.handler: o for o in self.operations.values()}
+
+    @cached_property
+    def _by_function(self) -> Mapping[Callable[..., Any], Operation]:
+        return {operation.function: operation for operation in self.operations.values()}
 
     def operation(self, name: str) -> Operation:
         """The operation called *name*.
@@ -172,7 +177,7 @@ class Spark:
         async with self._audited(found, caller):
             extra = {Caller: Caller(caller), Progress: progress or _Silent()}
             with contained(f"operation {found.name}"):
-                arguments = await self.resolver.fill(found.handler, extra)
+                arguments = await self.resolver.fill(found.function, extra)
                 if found.takes_request:
                     arguments["request"] = checked
                 # Closed here: who stops listening must not leave the operation running.
@@ -185,8 +190,9 @@ class Spark:
 
         :raises SparkError: it does not hold.
         """
-        if (precondition := operation.precondition) is None:
+        if operation.precondition is None:
             return
+        precondition = resolved(operation.precondition)
         with contained(f"precondition of {operation.name}"):
             arguments = await self.resolver.fill(precondition)
             if (model := needs_of(precondition).get("request")) is not None:
@@ -235,18 +241,18 @@ class Spark:
         if isinstance(operation, Operation):
             return operation
         if callable(operation):
-            if operation not in self._by_handler:
+            if operation not in self._by_function:
                 raise NotFound(f"{operation.__qualname__} is not an installed operation")
-            return self._by_handler[operation]
+            return self._by_function[operation]
         return self.operation(operation)
 
 
 async def _results(operation: Operation, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
     """The events of *operation*, or its one result."""
     if not operation.streams:
-        yield await operation.handler(**arguments)
+        yield await operation.function(**arguments)
         return
-    async with aclosing(operation.handler(**arguments)) as events:
+    async with aclosing(operation.function(**arguments)) as events:
         async for event in events:
             yield event
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from ..references import Referable
 from .backends import Relay
 
 __all__ = ["Composed", "Composition"]
@@ -31,4 +32,4 @@ class Composition:
 
     relay: Relay
     field: str
-    answer: Callable[..., Awaitable[Composed]]
+    answer: Referable[Callable[..., Awaitable[Composed]]]

@@ -166,7 +166,7 @@ def test_a_state_schema_without_its_package_is_contained(migrations: str) -> Non
 
 def test_an_offer_without_a_name_is_contained() -> None:
     """What it claims is looked at where its plugin is known."""
-    nameless = Resource(cast(Any, "text"), opener)
+    nameless = Resource(cast(Any, 3), opener)
     bad = plugin("bad", spark_register_resources=lambda: [nameless])
     assert own(installed(bad, offer("good", "one"))) == {"one"}
     assert bad.error is not None

@@ -12,6 +12,7 @@ import click
 from pydantic import BaseModel
 
 from spark_core.operations import Operation
+from spark_core.references import resolved
 
 __all__ = ["clean", "show", "tell", "tell_json"]
 
@@ -39,7 +40,7 @@ def show(operation: Operation, result: BaseModel, *, as_json: bool) -> None:
     if as_json:
         click.echo(result.model_dump_json(indent=None if operation.streams else 2))
     elif operation.render:
-        click.echo(clean(operation.render(result)))
+        click.echo(clean(resolved(operation.render)(result)))
     elif operation.streams:
         click.echo(clean(_line(result.model_dump(mode="json"))))
     else:

@@ -17,6 +17,7 @@ from spark_core.gateway.admission import Ticket
 from spark_core.gateway.compositions import Composed
 from spark_core.gateway.forms import Form
 from spark_core.gateway.gateway import Gateway
+from spark_core.references import resolved
 
 from .form_reading import boundary_of
 from .forms import YES, Beginning, Spooled, read_beginning, temporary, write
@@ -85,14 +86,15 @@ class Composing:
         told = tuple(header for header in request.headers if header[0] in TOLD)
         ticket = Ticket(request.caller, request.priority, request.wait_s, told)
         resolver = self._spark.resolver
-        needs = await resolver.fill(composition.answer, {Form: form, Ticket: ticket})
+        answer = resolved(composition.answer)
+        needs = await resolver.fill(answer, {Form: form, Ticket: ticket})
         try:
-            composed: Composed = await composition.answer(**needs)
+            composed: Composed = await answer(**needs)
         except SparkError:
             raise
         except Exception as error:
             # Not with its text, which may quote what was said.
-            log.error("%s failed: %s", composition.answer.__qualname__, type(error).__name__)
+            log.error("%s failed: %s", answer.__qualname__, type(error).__name__)
             raise SparkError(f"{composition.field} failed unexpectedly; the log says how") from None
         request.answered = True
         headers = [
