@@ -102,9 +102,13 @@ class ModelHost(Protocol):
         """The name of the gateway's backend that the models are reached at."""
         ...
 
-    async def observe(self) -> HostState:
+    async def observe(self, *, fence: int | None = None) -> HostState:
         """What is there now. A machine that cannot be reached has an ``error``.
 
+        With a *fence*, each machine remembers it first: what somebody with a lower one began
+        before is seen, and nothing that they begin later happens.
+
+        :raises LeaseLost: a higher fence was seen.
         :raises NotConfigured: settings do not say where the machines are.
         """
         ...
@@ -113,24 +117,30 @@ class ModelHost(Protocol):
         """Begin to start a model; it goes on when this program ends. Idempotent by its id.
 
         :raises LeaseLost: a higher fence was seen.
+        :raises InvalidRequest: it cannot be started in this way: more nodes than there are, or
+            a path that the launcher would break apart.
         :raises Unavailable: a machine cannot be reached; whether it began is not known.
-        :raises BackendError: it could not be begun, and why.
+        :raises BackendError: it could not be begun, and why: another model runs, for instance.
         """
         ...
 
-    async def stop(self, fence: int) -> None:
+    async def stop(self, fence: int, *, foreign: bool = False) -> None:
         """Stop whatever model runs, on every machine; nothing happens where none does.
 
-        It returns when that was asked for; :meth:`observe` tells whether it is gone.
+        What was not launched here is stopped only where *foreign* says so. It returns when that
+        was asked for; :meth:`observe` tells whether it is gone.
 
         :raises LeaseLost: a higher fence was seen.
-        :raises Unavailable: a machine cannot be reached.
+        :raises Conflict: what runs is foreign; it still does.
+        :raises Unavailable: a machine cannot be reached; on the others it was stopped.
         """
         ...
 
     def log(self, launch: str) -> AsyncGenerator[str, None]:
-        """The lines of a launch's log, from the beginning, for as long as it is followed.
+        """The lines of a launch's log, from the beginning, until it has ended.
 
         A connection that breaks is made anew; no line comes twice.
+
+        :raises NotFound: nothing was launched under that id.
         """
         ...
