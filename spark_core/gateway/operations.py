@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from ..errors import SparkError
-from ..operations import Effect, Operation, Progress
+from ..operations import Progress
 from ..plugins import Plugins
 from ..settings import Settings
 from .admission import Priority
@@ -23,7 +23,15 @@ from .outages import Outage, OutageLog
 from .probing import is_local_name
 from .settings import GatewaySettings
 
-__all__ = ["OPERATIONS", "states"]
+__all__ = [
+    "connectivity",
+    "deep_health",
+    "health",
+    "list_endpoints",
+    "list_models",
+    "render_endpoints",
+    "states",
+]
 
 #: Seconds that one check of deep health may take.
 CHECK_SECONDS = 60.0
@@ -207,16 +215,8 @@ async def list_models(gateway: Gateway) -> Models:
     return Models(data=[Model(id=name, owned_by=b.kind.name) for name, b in found.items()])
 
 
-def _render_endpoints(found: Endpoints) -> str:
+def render_endpoints(found: Endpoints) -> str:
+    """A line per backend, for a terminal."""
     width = max((len(e.name) for e in found.endpoints), default=0)
     lines = [f"{e.name:<{width}}  {e.state:<8}  {e.kind:<8}  {e.url}" for e in found.endpoints]
     return "\n".join(lines) or "no backend is configured"
-
-
-OPERATIONS = (
-    Operation("endpoints", list_endpoints, Effect.READ, method="GET", render=_render_endpoints),
-    Operation("health", health, Effect.READ, method="GET"),
-    Operation("health.deep", deep_health, Effect.OPERATE),
-    Operation("connectivity", connectivity, Effect.READ, method="GET"),
-    Operation("gateway.models", list_models, Effect.READ, method="GET", path="/v1/models"),
-)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ..state.times import aware
 if TYPE_CHECKING:
     from sqlalchemy import TableClause
 
-__all__ = ["Outage", "OutageLog"]
+__all__ = ["Outage", "OutageLog", "open_outage_log"]
 
 
 class Outage(BaseModel, defer_build=True):
@@ -27,6 +28,12 @@ class Outage(BaseModel, defer_build=True):
     end: datetime | None
     duration_s: float = Field(description="Until its end, or until now.")
     seen_by: str = Field(description="`probe` or `request`: what noticed it first.")
+
+
+@asynccontextmanager
+async def open_outage_log(state: State, clock: Clock) -> AsyncIterator[OutageLog]:
+    """The log of outages in the state."""
+    yield OutageLog(state, clock)
 
 
 class OutageLog:

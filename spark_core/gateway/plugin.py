@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from typing import Any
 
-from ..clock import Clock
 from ..declarations import BackgroundService, Resource, SettingsSection, StateSchema
 from ..hookspecs import hookimpl
-from ..operations import Operation
-from ..state import State
-from .gateway import Gateway
-from .opening import open_gateway
-from .operations import OPERATIONS
-from .outages import OutageLog
-from .probing import probe_backends
+from ..operations import Effect, Operation
 from .settings import GatewaySettings
 
 
@@ -31,24 +24,63 @@ def spark_register_state_schemas() -> Iterable[StateSchema]:
 
 
 @hookimpl
-def spark_register_resources() -> Iterable[Resource[object]]:
+def spark_register_resources() -> Iterable[Resource[Any]]:
     """The gateway of this process, and the log of outages."""
-    return (Resource(Gateway, open_gateway), Resource(OutageLog, open_outage_log))
-
-
-@asynccontextmanager
-async def open_outage_log(state: State, clock: Clock) -> AsyncIterator[OutageLog]:
-    """The log of outages in the state."""
-    yield OutageLog(state, clock)
+    return (
+        Resource("spark_core.gateway.gateway:Gateway", "spark_core.gateway.opening:open_gateway"),
+        Resource(
+            "spark_core.gateway.outages:OutageLog", "spark_core.gateway.outages:open_outage_log"
+        ),
+    )
 
 
 @hookimpl
 def spark_register_operations() -> Iterable[Operation]:
     """Looking at the backends."""
-    return OPERATIONS
+    return (
+        Operation(
+            "endpoints",
+            "spark_core.gateway.operations:list_endpoints",
+            Effect.READ,
+            method="GET",
+            render="spark_core.gateway.operations:render_endpoints",
+            summary="List the backends that are configured, and how each of them is.",
+        ),
+        Operation(
+            "health",
+            "spark_core.gateway.operations:health",
+            Effect.READ,
+            method="GET",
+            summary="Say how each backend is, from what was seen of it; nothing is asked now.",
+        ),
+        Operation(
+            "health.deep",
+            "spark_core.gateway.operations:deep_health",
+            Effect.OPERATE,
+            summary="Let each backend do real work, one after the other: a token, a word, "
+            "a vector.",
+        ),
+        Operation(
+            "connectivity",
+            "spark_core.gateway.operations:connectivity",
+            Effect.READ,
+            method="GET",
+            summary="List when backends took no connections.",
+        ),
+        Operation(
+            "gateway.models",
+            "spark_core.gateway.operations:list_models",
+            Effect.READ,
+            method="GET",
+            path="/v1/models",
+            summary="List the models that are served, and the other names they go by.",
+        ),
+    )
 
 
 @hookimpl
 def spark_register_background_services() -> Iterable[BackgroundService]:
     """Watching the backends."""
-    return (BackgroundService("gateway.probe", probe_backends, ttl=6.0),)
+    return (
+        BackgroundService("gateway.probe", "spark_core.gateway.probing:probe_backends", ttl=6.0),
+    )

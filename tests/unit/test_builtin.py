@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from spark_core.builtin import render_plugins
 from spark_core.declarations import BackgroundService
 from spark_core.errors import InvalidRequest
+from spark_core.introspection import render_plugins
 from spark_core.state import AuditLog, Leases
 from spark_core.testing.plugins import SparkOpener, plugin
 

@@ -30,6 +30,7 @@ from spark_core.gateway.compositions import Composition
 from spark_core.gateway.relays import CHAT
 from spark_core.operations import Effect, Operation
 from spark_core.plugins import Plugin, Plugins
+from spark_core.references import resolved
 from spark_core.settings import Section, Source
 from spark_core.state import Leases
 from spark_core.swaps.guards import SwapGuard
@@ -502,4 +503,4 @@ def test_a_host_can_refuse_broken_plugins(mode: str, spark_home: Path) -> None:
 
 def test_core_offers_its_resources_through_the_same_door() -> None:
     """The state's resources are listed like a plugin's."""
-    assert Leases in {resource.type for resource in installed().resources()}
+    assert Leases in {resolved(resource.type) for resource in installed().resources()}

@@ -178,6 +178,20 @@ async def test_what_is_declared_by_name_works(spark_open: SparkOpener) -> None:
             await spark.call(works.open_bell)
 
 
+OURS = [
+    operation
+    for found in [Plugins.discover(examined=False)]
+    for operation in found.operations()
+    if found.distribution_of(operation).startswith("spark-core")
+]
+
+
+@pytest.mark.parametrize("operation", OURS, ids=lambda operation: operation.name)
+def test_our_own_summaries_are_those_of_the_docstrings(operation: Operation) -> None:
+    """What is said twice is said alike."""
+    assert operation.summary == operation.description.partition("\n")[0]
+
+
 # ----------------------------------------------------------------------------------- examination
 
 NOWHERE = "spark_test_nowhere:x"

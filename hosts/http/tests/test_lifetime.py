@@ -11,7 +11,7 @@ from falcon.testing import ASGIConductor
 from pydantic import BaseModel
 from spark_core_http import create_app, lifetime
 
-from spark_core import BackgroundService, Effect, Operation, Resource, builtin
+from spark_core import BackgroundService, Effect, Operation, Resource
 from spark_core.errors import Unavailable
 from spark_core.operations import Empty
 from spark_core.state import State
@@ -103,7 +103,7 @@ async def test_background_services_wait_for_a_state_that_is_away(make_spark, mon
         async with opened(*arguments) as state:
             yield state
 
-    monkeypatch.setattr(builtin.State, "open", away)
+    monkeypatch.setattr(State, "open", away)
     app = create_app(spark=make_spark(resources=[THING], background_services=[SERVICE]))
     async with ASGIConductor(app):
         await asyncio.wait_for(RUNNING.wait(), 10)

@@ -9,7 +9,6 @@ from spark_core.contracts.embedding import Embedder
 from spark_core.contracts.reranking import Reranker
 
 from .backend import KIND
-from .providers import open_embedder, open_reranker
 from .settings import BgeM3Settings, is_configured
 
 
@@ -22,13 +21,17 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 @hookimpl
 def spark_register_embedders() -> Iterable[Provider[Embedder]]:
     """``POST /v1/embeddings``"""
-    return (Provider("bge_m3", open_embedder, configured=is_configured),)
+    return (
+        Provider("bge_m3", "spark_core_bge_m3.providers:open_embedder", configured=is_configured),
+    )
 
 
 @hookimpl
 def spark_register_rerankers() -> Iterable[Provider[Reranker]]:
     """``POST /v1/rerank``"""
-    return (Provider("bge_m3", open_reranker, configured=is_configured),)
+    return (
+        Provider("bge_m3", "spark_core_bge_m3.providers:open_reranker", configured=is_configured),
+    )
 
 
 @hookimpl

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from spark_core import Provider, SettingsSection, hookimpl
 from spark_core.contracts.embedding import Embedder
 
-from .embedder import FastembedEmbedder, open_embedder
 from .settings import FastembedSettings
 
 
@@ -20,4 +19,6 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 @hookimpl
 def spark_register_embedders() -> Iterable[Provider[Embedder]]:
     """The embedded default."""
-    return (Provider("fastembed", open_embedder, embedded=True, preload=FastembedEmbedder.preload),)
+    module = "spark_core_fastembed.embedder"
+    open, preload = f"{module}:open_embedder", f"{module}:FastembedEmbedder.preload"
+    return (Provider("fastembed", open, embedded=True, preload=preload),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from spark_core import (
     Command,
@@ -16,11 +17,7 @@ from spark_core import (
 )
 from spark_core.contracts.records import RecordSource
 
-from .backfill import backfill, status
-from .ledger import Ledger, open_ledger
-from .search import render_hits, search
 from .settings import IngestSettings
-from .sqlite import open_source
 
 
 @hookimpl
@@ -32,7 +29,7 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 @hookimpl
 def spark_register_record_sources() -> Iterable[Provider[RecordSource]]:
     """The SQLite database that the mapping describes."""
-    return (Provider("sqlite", open_source, embedded=True),)
+    return (Provider("sqlite", "spark_core_ingest.sqlite:open_source", embedded=True),)
 
 
 @hookimpl
@@ -42,18 +39,38 @@ def spark_register_state_schemas() -> Iterable[StateSchema]:
 
 
 @hookimpl
-def spark_register_resources() -> Iterable[Resource[Ledger]]:
+def spark_register_resources() -> Iterable[Resource[Any]]:
     """What has been indexed, as an object."""
-    return (Resource(Ledger, open_ledger),)
+    return (Resource("spark_core_ingest.ledger:Ledger", "spark_core_ingest.ledger:open_ledger"),)
 
 
 @hookimpl
 def spark_register_operations() -> Iterable[Operation]:
     """Searching and indexing."""
     return (
-        Operation("search", search, Effect.READ, tool=True, render=render_hits),
-        Operation("ingest.backfill", backfill, Effect.WRITE),
-        Operation("ingest.status", status, Effect.READ, method="GET", tool=True),
+        Operation(
+            "search",
+            "spark_core_ingest.search:search",
+            Effect.READ,
+            tool=True,
+            render="spark_core_ingest.search:render_hits",
+            summary="Search the firm's memory by meaning, by words, or by both.",
+        ),
+        Operation(
+            "ingest.backfill",
+            "spark_core_ingest.backfill:backfill",
+            Effect.WRITE,
+            summary="Index what is new or has changed in the CRM, and remove what is gone.",
+        ),
+        Operation(
+            "ingest.status",
+            "spark_core_ingest.backfill:status",
+            Effect.READ,
+            method="GET",
+            tool=True,
+            summary="Tell how the index stands: what it holds of each kind, and what the source "
+            "has.",
+        ),
     )
 
 

@@ -8,7 +8,6 @@ from spark_core import Provider, SettingsSection, hookimpl
 from spark_core.contracts.vectors import VectorStore
 
 from .settings import QdrantSettings
-from .store import open_store
 
 
 @hookimpl
@@ -20,4 +19,4 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 @hookimpl
 def spark_register_vector_stores() -> Iterable[Provider[VectorStore]]:
     """One store, on the engine that the settings mean."""
-    return (Provider("qdrant", open_store, embedded=True),)
+    return (Provider("qdrant", "spark_core_qdrant.store:open_store", embedded=True),)

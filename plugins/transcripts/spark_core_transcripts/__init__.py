@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from spark_core import Composition, Effect, Operation, SettingsSection, hookimpl
 from spark_core.gateway.relays import TRANSCRIPTIONS
 
-from .answering import transcribe_with_speakers
-from .merging import merge
-from .operation import label_transcript
-from .rendering import Rendered, ResponseFormat, as_text, render
 from .settings import TranscriptsSettings
 
+if TYPE_CHECKING:
+    from .merging import merge
+    from .rendering import Rendered, ResponseFormat, render
+
 __all__ = ["Rendered", "ResponseFormat", "merge", "render"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is used: this module is, whenever any host starts.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "merging" if name == "merge" else "rendering"
+    return getattr(importlib.import_module(f".{home}", __name__), name)
 
 
 @hookimpl
@@ -25,10 +35,23 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 @hookimpl
 def spark_register_compositions() -> Iterable[Composition]:
     """Transcriptions with speakers."""
-    return (Composition(TRANSCRIPTIONS, "diarize", transcribe_with_speakers),)
+    return (
+        Composition(
+            TRANSCRIPTIONS, "diarize", "spark_core_transcripts.answering:transcribe_with_speakers"
+        ),
+    )
 
 
 @hookimpl
 def spark_register_operations() -> Iterable[Operation]:
     """Labelling."""
-    return (Operation("transcripts.label", label_transcript, Effect.READ, render=as_text),)
+    return (
+        Operation(
+            "transcripts.label",
+            "spark_core_transcripts.operation:label_transcript",
+            Effect.READ,
+            render="spark_core_transcripts.rendering:as_text",
+            summary="Say who said what: join recognised words or segments with a "
+            "diarization's turns.",
+        ),
+    )
