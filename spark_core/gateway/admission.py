@@ -5,6 +5,9 @@ full, requests wait in an order that is fair to callers: interactive ones before
 within a class by start-time fair queueing (Goyal, Vin and Cheng, 1996): a caller's requests
 are tagged one after the other from the pool's virtual time on, so that somebody who comes with
 one request goes ahead of the two hundred that somebody else left waiting.
+
+The door of a pool can be *closed* for a time, so that what is behind it can be changed: nobody
+is let in, what is in flight there ends, and who comes waits in line or is refused.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from ..errors import Unavailable
+from ..errors import NotFound, Unavailable
+from .doors import Door, Met
 from .table import Sighting, Sightings, Table, Waiting
 
 __all__ = ["Admission", "Busy", "Pool", "PoolState", "Priority", "Slot", "Ticket", "open_admission"]
@@ -31,6 +35,11 @@ REAP_SECONDS: Final = 0.5
 
 #: The weight of the newest request in the seconds that a request is expected to take.
 SMOOTHING: Final = 0.2
+
+#: Seconds between looks whether a pool is empty.
+DRAIN_SECONDS: Final = 0.02
+
+_NEW: Final = Door()
 
 
 class Priority(IntEnum):
@@ -71,7 +80,8 @@ class Pool:
 class PoolState:
     """What goes on in a pool, over all processes.
 
-    ``seconds`` is what a request takes; ``full`` says that the next one has to wait.
+    ``seconds`` is what a request takes; ``full`` says that the next one has to wait, and
+    ``closed`` that it does so because a door is closed: its own, or that of a wider pool.
     """
 
     name: str
@@ -80,6 +90,8 @@ class PoolState:
     waiting: int
     seconds: float
     full: bool
+    closed: bool = False
+    door: Door = _NEW
 
 
 class Busy(Unavailable):
@@ -119,8 +131,11 @@ class Slot:
 class Admission:
     """The door to *pools*, shared with every process that opened the same directory."""
 
-    def __init__(self, table: Table, pools: Iterable[Pool]) -> None:
+    def __init__(
+        self, table: Table, pools: Iterable[Pool], now: Callable[[], float] = time.time
+    ) -> None:
         self._table = table
+        self._now = now
         with table:
             self._pools = {table.pool(pool.name): pool for pool in pools}
         self._index = {pool.name: index for index, pool in self._pools.items()}
@@ -170,10 +185,10 @@ class Admission:
             index = await self._granted(future, wait_s)
         except TimeoutError:
             busy = self._too_late(names, place)
-            self._give_up(place, future)
+            self._give_up(names, place, future)
             raise busy from None
         except BaseException:
-            self._give_up(place, future)
+            self._give_up(names, place, future)
             raise
         finally:
             del self._waiters[number]
@@ -187,11 +202,14 @@ class Admission:
         async with asyncio.timeout(wait_s):
             while not future.done():
                 self._reap()
-                await asyncio.wait([future], timeout=REAP_SECONDS)
+                opening = self._table.doors.next_opening() - self._now()
+                await asyncio.wait([future], timeout=max(min(opening, REAP_SECONDS), 0.0))
             return future.result()
 
     def _reap(self) -> None:
-        """However many wait here, look only now and then."""
+        """However many wait here, look only now and then; and when a door opens by itself."""
+        if self._table.doors.next_opening() <= self._now():
+            self._advance()
         if (now := time.monotonic()) < self._reaped + REAP_SECONDS / 2:
             return
         self._reaped = now
@@ -220,6 +238,8 @@ class Admission:
     def _has_room(self, index: int) -> bool:
         """In the pool at *index*, and in those it is within."""
         table, pools = self._table, self._pools
+        if table.doors.bits and self._shut([index]):
+            return False
         return all(table.in_flight(i) < pools[i].limit for i in self._within[index])
 
     def _count(self, index: int, member: int, count: int) -> None:
@@ -238,10 +258,12 @@ class Admission:
             line = [w for w in self._table.waiting() if w.pools & pools]
             room = sum(self._pools[index].queue for index in indices)
             place = None
-            if sum(w.priority == priority for w in line) < room:
+            if sum(w.priority == priority for w in line) < room and not self._refuses(indices):
                 own = (w.tag for w in line if (w.caller, w.priority) == (who, priority))
                 tag = 1 + max([*own, *(self._table.times(index)[0] for index in indices)])
-                place = self._table.queue(self._number, priority, pools, who, tag, time.time())
+                place = self._table.queue(self._number, priority, pools, who, tag, self._now())
+            if place is None:
+                self._met(self._shut(indices), Met.REFUSED)
         if place is None:
             position = 1 + sum(w.priority <= priority for w in line)
             raise self._busy(names, "the queue is full", position)
@@ -252,7 +274,9 @@ class Admission:
         table = self._table
         others = set()
         with table:
-            for entry in sorted(table.waiting(), key=_turn):
+            table.doors.lapse(self._now())
+            room = sum(1 << index for index in self._pools if self._has_room(index))
+            for entry in sorted((w for w in table.waiting() if w.pools & room), key=_turn):
                 index = self._emptiest([i for i in self._pools if entry.pools >> i & 1])
                 if index is not None:
                     self._grant(entry, index)
@@ -275,14 +299,17 @@ class Admission:
             self._take_notice()
 
     def _take_notice(self) -> None:
-        for number, index in self._table.granted():
+        doors, now = self._table.doors, self._now()
+        for number, index, since in self._table.granted():
             future = self._waiters.get(number)
             if future is None or future.done():  # it left in the meantime
                 self._count(index, self._table.member, -1)
-            else:
-                future.set_result(index)
+                continue
+            future.set_result(index)
+            waited = (i for i in self._within[index] if since < doors.closed_until(i) <= now)
+            self._met(waited, Met.QUEUED)
 
-    def _give_up(self, place: int, future: asyncio.Future[int]) -> None:
+    def _give_up(self, names: Sequence[str], place: int, future: asyncio.Future[int]) -> None:
         """Wait no more. What was granted in the meantime goes to somebody else."""
         with self._table:
             self._take_notice()
@@ -291,7 +318,96 @@ class Admission:
             else:
                 future.cancel()
                 self._table.free(place)
+                self._met(self._shut([self._index[name] for name in names]), Met.REFUSED)
         self._advance()
+
+    # ---------------------------------------------------------------------------------- doors
+
+    def close(
+        self, name: str, until: float, *, expected: float = 0.0, refuse: bool = False
+    ) -> None:
+        """Let nobody into the pool called *name* before the time *until*, in any process.
+
+        Said again, it holds until then instead: who closes a door for long says it now and then,
+        so that it opens by itself if they die. *expected* is when they think that they are
+        done, for those who ask how long it will take. Those who come wait in line, or are
+        refused at once where *refuse* says so. Times are in seconds since 1970.
+
+        :raises NotFound: there is no such pool.
+        """
+        with self._table:
+            self._table.doors.close(self._find(name), until, expected, refuse)
+
+    def open(self, name: str) -> None:
+        """Let requests into the pool called *name* again, those that wait first.
+
+        :raises NotFound: there is no such pool.
+        """
+        with self._table:
+            self._table.doors.open(self._find(name), self._now())
+        self._advance()
+
+    def door(self, name: str) -> Door:
+        """The door of the pool called *name*.
+
+        :raises NotFound: there is no such pool.
+        """
+        return self._table.doors.door(self._find(name))
+
+    def in_flight(self, name: str) -> int:
+        """How many requests are in flight in the pool called *name*, in all processes.
+
+        :raises NotFound: there is no such pool.
+        """
+        with self._table:
+            return self._table.in_flight(self._find(name))
+
+    async def drained(self, name: str, wait_s: float) -> bool:
+        """Wait until nothing is in flight in the pool called *name*; False where something is
+        after *wait_s* seconds.
+
+        :raises NotFound: there is no such pool.
+        """
+        end = time.monotonic() + wait_s
+        while self.in_flight(name):
+            if time.monotonic() >= end:
+                return False
+            self._reap()
+            await asyncio.sleep(DRAIN_SECONDS)
+        return True
+
+    def lost(self, name: str) -> None:
+        """A request that was let into the pool called *name* failed there."""
+        if self._table.doors.bits:
+            with self._table:
+                self._met(self._shut([self._index[name]]), Met.ABORTED)
+
+    def _find(self, name: str) -> int:
+        if name not in self._index:
+            raise NotFound(f"no backend is called {name!r}")
+        return self._index[name]
+
+    def _shut(self, indices: Iterable[int]) -> set[int]:
+        """The pools at *indices*, and those they are within, whose doors are closed."""
+        doors, now = self._table.doors, self._now()
+        return {i for index in indices for i in self._within[index] if doors.shut(i, now)}
+
+    def _refuses(self, indices: Iterable[int]) -> bool:
+        """Whether all pools at *indices* are closed to whoever does not wait already."""
+        doors = self._table.doors
+        return all(any(doors.refuses(i) for i in self._shut([index])) for index in indices)
+
+    def _met(self, indices: Iterable[int], met: Met) -> None:
+        for index in indices:
+            self._table.doors.count(index, met)
+
+    def _opens_in(self, names: Iterable[str]) -> float:
+        """Seconds until one of the pools called *names* is expected to open; 0 if one is open."""
+        doors, now = self._table.doors, self._now()
+        with self._table:
+            shut = [self._shut([self._index[name]]) for name in names]
+            opens = (max((doors.door(i).expected for i in each), default=now) for each in shut)
+            return max(min(opens) - now, 0.0)
 
     # ------------------------------------------------------------------------------ what it is
 
@@ -314,6 +430,9 @@ class Admission:
         states = [state for state in self.states() if state.name in names]
         rate = sum(state.limit / state.seconds for state in states if state.seconds)
         expected = position / rate if rate else 1.0
+        if closed := self._opens_in(names):
+            why = "closed for now"
+            expected += closed
         return Busy(
             f"{' and '.join(names)} busy: {why} (position {position}, about {expected:.0f} s)",
             position=position,
@@ -333,6 +452,8 @@ class Admission:
                     waiting=sum(w.pools >> index & 1 for w in line),
                     seconds=table.times(index)[1],
                     full=not self._has_room(index),
+                    closed=bool(self._shut([index])),
+                    door=table.doors.door(index),
                 )
                 for index, pool in self._pools.items()
             ]
@@ -344,12 +465,17 @@ def _turn(entry: Waiting) -> tuple[int, float, float]:
 
 
 @asynccontextmanager
-async def open_admission(directory: Path, pools: Iterable[Pool]) -> AsyncIterator[Admission]:
-    """Share *pools* with every process that opens the same *directory*."""
+async def open_admission(
+    directory: Path, pools: Iterable[Pool], now: Callable[[], float] = time.time
+) -> AsyncIterator[Admission]:
+    """Share *pools* with every process that opens the same *directory*.
+
+    *now* tells the time, in seconds since 1970.
+    """
     table = Table(directory)
     loop = asyncio.get_running_loop()
     try:
-        admission = Admission(table, pools)
+        admission = Admission(table, pools, now)
         loop.add_reader(table.pipe, admission.notice)
         try:
             yield admission

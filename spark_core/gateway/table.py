@@ -1,10 +1,10 @@
 """The numbers that all processes of a host share: a small file that each maps into memory.
 
-There are three parts: the *pools* (what shares one limit), the *counts* of requests in flight
-(one for each pool and process, so that what a dead process held can be told), and the
-*waiting* requests. A lock on the file excludes the others; it is held for microseconds, and
-the system gives it back when its holder dies. Each process is a *member*: it holds a lock on a
-named pipe of its own as long as it lives, and is woken through it.
+There are four parts: the *pools* (what shares one limit), the *counts* of requests in flight
+(one for each pool and process, so that what a dead process held can be told), the *doors* of
+the pools, and the *waiting* requests. A lock on the file excludes the others; it is held for
+microseconds, and the system gives it back when its holder dies. Each process is a *member*: it
+holds a lock on a named pipe of its own as long as it lives, and is woken through it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from ..errors import SettingsError, Unavailable
+from .doors import DOOR_BYTES, HEAD_BYTES, Doors
 
 __all__ = ["Sighting", "Sightings", "Table", "Waiting"]
 
@@ -31,7 +32,7 @@ POOLS: Final = 64
 WAITING: Final = 2048
 
 #: What the file begins with; it changes with the layout.
-MAGIC: Final = b"spark-admission2"
+MAGIC: Final = b"spark-admission3"
 
 _HEADER = struct.Struct("=16sQQ")  # magic, the next ticket, how many places were ever used
 _POOL = struct.Struct(
@@ -42,7 +43,8 @@ _ENTRY = struct.Struct("=BBHIQQdd")  # see Waiting; the first byte is its state
 
 _POOLS_AT: Final = _HEADER.size
 _COUNTS_AT: Final = _POOLS_AT + POOLS * _POOL.size
-_ENTRIES_AT: Final = _COUNTS_AT + POOLS * MEMBERS * 2
+_DOORS_AT: Final = _COUNTS_AT + POOLS * MEMBERS * 2
+_ENTRIES_AT: Final = _DOORS_AT + HEAD_BYTES + POOLS * DOOR_BYTES
 _SIZE: Final = _ENTRIES_AT + WAITING * _ENTRY.size
 
 _FREE, _QUEUED, _GRANTED = range(3)
@@ -95,7 +97,8 @@ class Table:
         with _Locked(self._file):
             self._prepare()
             self._map = mmap.mmap(self._file, _SIZE)
-            self._counts = memoryview(self._map)[_COUNTS_AT:_ENTRIES_AT].cast("H")
+            self._counts = memoryview(self._map)[_COUNTS_AT:_DOORS_AT].cast("H")
+            self.doors = Doors(memoryview(self._map)[_DOORS_AT:_ENTRIES_AT])
             self._pipes: dict[int, int] = {}
             self.member, self.pipe = self._join()
 
@@ -104,6 +107,7 @@ class Table:
         with self:
             self._forget(self.member)
         self._counts.release()
+        self.doors.release()
         self._map.close()
         for pipe in (self.pipe, *self._pipes.values(), self._file):
             os.close(pipe)
@@ -261,13 +265,13 @@ class Table:
         fields = (entry.priority, entry.member, entry.number, pool, entry.caller)
         _ENTRY.pack_into(self._map, at, _GRANTED, *fields, entry.tag, entry.since)
 
-    def granted(self) -> Iterator[tuple[int, int]]:
-        """The numbers of this member's requests that may go ahead, and in which pool."""
+    def granted(self) -> Iterator[tuple[int, int, float]]:
+        """This member's requests that may go ahead: number, pool, and since when each waited."""
         for place, state, member in self._places():
             if state == _GRANTED and member == self.member:
                 fields = _ENTRY.unpack_from(self._map, _ENTRIES_AT + place * _ENTRY.size)
                 self.free(place)
-                yield fields[3], fields[4]
+                yield fields[3], fields[4], fields[7]
 
     def free(self, place: int) -> None:
         """Nobody waits at *place* any more."""
