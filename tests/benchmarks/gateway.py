@@ -2,12 +2,15 @@
 
 ::
 
-    python tests/benchmarks/gateway.py [--quick] [--litellm]
+    python tests/benchmarks/gateway.py [--quick] [--litellm] [--only SCENARIO]
 
 Each server has one worker, all on the core that is quietest at the start; what asks them and
 what they ask are two programs in C on the other cores, compiled here. The servers take turns,
 and the medians count. CPU is what the kernel says all the server's processes got. Rounds in
 which others took more than a quarter of the core count only where there are no better ones.
+
+``--only`` takes part of a scenario's name, and leaves out the others, memory, and leaving; it may
+be given several times.
 
 ``--litellm`` installs LiteLLM into a fresh environment and measures its chats instead: it writes
 events anew, so that bytes do not count them. Without a C compiler or nginx everything is left
@@ -453,11 +456,13 @@ def cancellation(lab: Lab, server: Server, times: int) -> None:
     )
 
 
-def run(quick: bool, with_litellm: bool, rounds: int) -> None:
-    """Measure everything, and print it."""
+def run(quick: bool, with_litellm: bool, only: Sequence[str], rounds: int) -> None:
+    """Measure everything, or *only* some scenarios, and print it."""
     kinds = {"nginx": nginx, "litellm": litellm} if with_litellm else {}
     kinds = kinds or {"nginx": nginx, "spark": spark, "falcon+httpx": bare}
-    scenarios = (PLAIN, ALONE) if with_litellm else SCENARIOS
+    scenarios: Sequence[Scenario] = (PLAIN, ALONE) if with_litellm else SCENARIOS
+    if only:
+        scenarios = [s for s in scenarios if any(part in s.name for part in only)]
     with TemporaryDirectory(prefix="spark-bench-") as name, ExitStack() as stack:
         lab = Lab(Path(name))
         stub = stack.enter_context(
@@ -471,7 +476,7 @@ def run(quick: bool, with_litellm: bool, rounds: int) -> None:
         time.sleep(2)  # some listen before they have loaded everything
         idle = servers[1].pss_kb()
         report(measure(lab, stub, servers, scenarios, rounds), [*kinds], scenarios)
-        if not with_litellm:
+        if not with_litellm and not only:
             memory(lab, servers[1], idle, 3_000 if quick else 30_000)
             cancellation(lab, servers[1], 3 if quick else 10)
 
@@ -480,13 +485,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two rounds, fewer connections")
     parser.add_argument("--rounds", type=int, help="how often each server has its turn")
+    parser.add_argument("--only", action="append", default=[], help="part of a scenario's name")
     parser.add_argument("--litellm", action="store_true", help="LiteLLM instead, with nginx")
     given = parser.parse_args()
     for needed in ("cc", "nginx"):
         if shutil.which(needed) is None:
             print(f"left out: {needed} is not installed")
             return
-    run(given.quick, given.litellm, given.rounds or (2 if given.quick else 8))
+    run(given.quick, given.litellm, given.only, given.rounds or (2 if given.quick else 8))
 
 
 if __name__ == "__main__":
