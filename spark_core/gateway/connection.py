@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self.headers: list[Header] = []
         self.length: int | None = None
+        self._left = 0
         self._chunks: list[bytes] = []
         self._take: Callable[[bytes], bool] | None = None
         self._held = 0
@@ -247,6 +248,18 @@ class Connection(asyncio.Protocol):
             return
         self._heard = self._loop.time()
         self._stale_until = 0.0
+        if self._left:
+            self._take_body(data)
+        else:
+            self._parse(data)
+        if self._chunks and (self._take is None or not self._take(self._gathered())):
+            self._take = None
+            _wake(self._waiter)
+        if self._held > HELD_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -256,12 +269,19 @@ class Connection(asyncio.Protocol):
                 self.abort()  # what came behind the answer was not asked for
             else:
                 self._break(BackendError(f"{self._upstream.shown} sent what is not HTTP"))
-        if self._chunks and (self._take is None or not self._take(self._gathered())):
-            self._take = None
-            _wake(self._waiter)
-        if self._held > HELD_BYTES and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        else:
+            if self.status and self.length is not None and not self._complete:
+                self._left = self.length - self._held
+
+    def _take_body(self, data: bytes) -> None:
+        """Where the length is known the parser has no more to say, and would copy everything."""
+        if len(data) > self._left:
+            data = data[: self._left]
+            self.abort()  # what came behind the answer was not asked for
+        self._left -= len(data)
+        self.on_body(data)
+        if not self._left:
+            self._finish(None)
 
     def pause_writing(self) -> None:
         """The backend reads more slowly than it is written to."""

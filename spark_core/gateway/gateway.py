@@ -68,6 +68,7 @@ class Gateway:
         self.backends = {backend.name: backend for backend in backends}
         self.admission = admission
         self._upstreams = {b.name: Upstream(b.url, verify=b.section.verify_tls) for b in backends}
+        self._serving: dict[Relay, list[Backend]] = {}
         self._listed: dict[str, tuple[str, ...]] = {}
         self._listed_at: dict[str, float] = {}
         self._listing: dict[str, asyncio.Task[None]] = {}
@@ -85,7 +86,10 @@ class Gateway:
 
         :raises NotConfigured: none of those that could is configured.
         """
-        found = [backend for backend in self.backends.values() if backend.serves(relay)]
+        found = self._serving.get(relay)
+        if found is None:
+            found = [backend for backend in self.backends.values() if backend.serves(relay)]
+            self._serving[relay] = found
         if not found:
             raise NotConfigured(
                 f"no backend that serves {relay.path} is configured",

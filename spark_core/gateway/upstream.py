@@ -87,8 +87,10 @@ class Upstream:
         )  # fmt: skip
         if isinstance(body, bytes) and (used := self._reuse()) is not None:
             head = used.begin(when_complete, first_byte_s, silent_s, used=True)
-            with suppress(Stale):
+            try:
                 return await self._exchange(used, head, start, body)
+            except Stale:
+                pass
         try:
             connection = await self._connect()
         except BaseException:

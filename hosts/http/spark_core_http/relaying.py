@@ -120,15 +120,16 @@ class Incoming:
     """A request to a relay: what of its head matters here, and its body."""
 
     __slots__ = (
-        "_most", "_upload", "answered", "authorization", "body", "client", "deadline_s", "encoded",
-        "form", "from_page", "headers", "id", "length", "priority", "query", "relay", "target",
-        "wait_s",
+        "_most", "_received", "_upload", "_whole", "answered", "authorization", "body", "client",
+        "deadline_s", "encoded", "form", "from_page", "headers", "id", "length", "priority",
+        "query", "relay", "target", "wait_s",
     )  # fmt: skip
 
     def __init__(
         self, relay: Relay, scope: Scope, upload: Upload, settings: GatewaySettings
     ) -> None:
         self._upload = upload
+        self._received, self._whole = 0, False
         self._most = settings.max_json if relay.model_from == "json" else settings.max_upload
         self.relay = relay
         self.query: bytes = scope["query_string"]
@@ -196,35 +197,38 @@ class Incoming:
         :raises Incomplete: the rest of it will not come.
         :raises TooLarge: it is larger than what is taken.
         """
-        if self.length is not None and self.length > self._most:
-            raise self._too_large()
-        received = 0
-        while True:
-            try:
-                event = await self._upload.receive()
-            except falcon.HTTPError:
-                raise Incomplete("the request ended, or fell silent, within its body") from None
-            if event["type"] == "http.disconnect":
-                raise Incomplete("the request ended before its body")
-            piece = event.get("body", b"")
-            received += len(piece)
-            if received > self._most:
-                raise self._too_large()
-            if piece:
+        while not self._whole:
+            if piece := await self._piece():
                 yield piece
-            if not event.get("more_body", False):
-                break
-        if self.length is not None and received != self.length:
+
+    async def _piece(self) -> bytes:
+        self._check_size(self.length or 0)
+        try:
+            event = await self._upload.receive()
+        except falcon.HTTPError:
+            raise Incomplete("the request ended, or fell silent, within its body") from None
+        if event["type"] == "http.disconnect":
+            raise Incomplete("the request ended before its body")
+        piece: bytes = event.get("body", b"")
+        self._received += len(piece)
+        self._check_size(self._received)
+        self._whole = not event.get("more_body", False)
+        if self._whole and self.length is not None and self._received != self.length:
             # Servers end a body that was cut off as if it was whole.
             raise Incomplete("the request's body is shorter than its content-length")
+        return piece
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is larger than {self._most} bytes")
+    def _check_size(self, size: int) -> None:
+        if size > self._most:
+            raise TooLarge(f"the body is larger than {self._most} bytes")
 
     async def read(self) -> bytes:
         """The whole body, which is kept."""
         if self.body is None:
-            self.body = b"".join([piece async for piece in self.pieces()])
+            pieces = []
+            while not self._whole:  # the generator above would cost more than all the rest of this
+                pieces.append(await self._piece())
+            self.body = b"".join(pieces)
         return self.body
 
     async def model(self) -> str | None:
@@ -281,6 +285,7 @@ class Exchange:
     """One request, from its admission to the last byte of its answer."""
 
     __slots__ = (
+        "_added",
         "_asked",
         "_began",
         "_first",
@@ -404,9 +409,11 @@ class Exchange:
             self._request.answered = True
             await send(self._start(answer))
             await send({"type": "http.response.body", "body": first})
+            self._count()  # now that nobody waits for it
             return
         self._request.answered = True
         await send(self._start(answer))
+        self._count()
         forwarding = Forwarding(send)
         await forwarding.run(answer)
         if _is_half_an_event(answer, forwarding.last):
@@ -415,8 +422,7 @@ class Exchange:
 
     def _start(self, answer: Connection) -> dict[str, Any]:
         queued, asked = self._slot.queued_s, self._first - self._asked
-        added = max(time.monotonic() - self._began - queued - asked, 0.0)
-        self._meter.answered(queued, asked, added)
+        self._added = added = max(time.monotonic() - self._began - queued - asked, 0.0)
         timing = b"queue;dur=%.2f, backend;dur=%.2f, gateway;dur=%.2f" % (
             queued * 1e3, asked * 1e3, added * 1e3,
         )  # fmt: skip
@@ -424,6 +430,9 @@ class Exchange:
         headers = [h for h in answer.headers if h[0] not in dropped and h[0] != b"x-request-id"]
         headers += ((b"x-request-id", self._request.id), (b"server-timing", timing))
         return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+    def _count(self) -> None:
+        self._meter.answered(self._slot.queued_s, self._first - self._asked, self._added)
 
 
 def _framing(length: int | None) -> Header:

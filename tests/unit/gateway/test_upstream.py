@@ -424,6 +424,29 @@ async def test_what_comes_behind_an_answer_is_no_part_of_it(opened: Open, extra:
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("extra", [answer(b"more"), b"garbage\r\n\r\n"])
+async def test_what_comes_behind_the_rest_of_a_body_is_no_part_of_it(
+    opened: Open, extra: bytes
+) -> None:
+    begun = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        first = answer(b"first")
+        await peer.send(first[:-3])
+        await begun.wait()
+        await peer.send(first[-3:] + extra)
+        await peer.gone()
+
+    async with opened(script) as (client, _):
+        found = await client.ask()
+        assert await found.read() == b"fi"
+        begun.set()
+        assert await whole(found) == b"rst"
+        found.close()
+        await settled(lambda: client.upstream.connections == 0)
+
+
 async def test_an_early_answer_ends_the_upload(opened: Open) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
