@@ -22,7 +22,7 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from spark_core import builtin, errors, hookspecs
+from spark_core import errors, hookspecs
 from spark_core.declarations import SettingsSection
 from spark_core.operations import Operation
 from spark_core.plugins import Plugin, Plugins
@@ -66,10 +66,9 @@ def pages() -> dict[str, str]:
 
 def own_plugins() -> Plugins:
     """Core and what lies in this repository, whatever else is installed."""
-    found = [Plugin("core", "spark-core", "", module=builtin)]
-    for file in sorted(
-        [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("hosts/*/pyproject.toml")]
-    ):
+    found = []
+    additions = [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("hosts/*/pyproject.toml")]
+    for file in (ROOT / "pyproject.toml", *sorted(additions)):
         project = tomllib.loads(file.read_text("utf-8"))["project"]
         for name, module in project.get("entry-points", {}).get("spark_core", {}).items():
             found.append(Plugin(name, project["name"], "", module=importlib.import_module(module)))
@@ -249,7 +248,8 @@ def _about(model: type[BaseModel]) -> str:
 def _fields(model: type[BaseModel]) -> Iterator[str]:
     yield from ("| field | type | default | meaning |", "|---|---|---|---|")
     for name, field in model.model_fields.items():
-        yield _row(f"`{name}`", f"`{_type(field)}`", _default(field), markdown(field.description))
+        shown = f"`{field.alias or name}`"
+        yield _row(shown, f"`{_type(field)}`", _default(field), markdown(field.description))
 
 
 # --------------------------------------------------------------------------------------- writing

@@ -111,10 +111,10 @@ class EntryFiles(Generic[M]):
         from . import yaml_text  # only where there is such a file
 
         seen: set[str] = set()
-        for key, node in yaml_text.pairs(yaml_text.parse(_text(file))):
+        for key, _, node in yaml_text.pairs(yaml_text.parse(_text(file))):
             if key == self._key:
-                for name, entry in yaml_text.pairs(node):
-                    raw = _raw(file, entry)
+                for name, line, entry in yaml_text.pairs(node):
+                    raw = _raw(file, line, entry)
                     if name in seen:
                         found.warnings.append(f"{self._place(name, raw)}: it stands there twice")
                     else:
@@ -186,8 +186,9 @@ class EntryFiles(Generic[M]):
         from . import yaml_text
 
         try:
-            document = dict(yaml_text.pairs(yaml_text.parse(_text(file))))
-            return {name for name, _ in yaml_text.pairs(document.get(self._key))}
+            tables = yaml_text.pairs(yaml_text.parse(_text(file)))
+            entries = next((node for key, _, node in tables if key == self._key), None)
+            return {name for name, *_ in yaml_text.pairs(entries)}
         except (ValueError, OSError):
             return set()
 
@@ -201,7 +202,7 @@ class EntryFiles(Generic[M]):
             try:
                 document = {
                     key: yaml_text.value_of(node)
-                    for key, node in yaml_text.pairs(yaml_text.parse(_text(file)))
+                    for key, _, node in yaml_text.pairs(yaml_text.parse(_text(file)))
                 }
             except (ValueError, OSError) as error:
                 raise SettingsError(
@@ -237,10 +238,9 @@ def _written(entry: BaseModel) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _raw(file: Path, node: Any) -> _Raw:
+def _raw(file: Path, line: int, node: Any) -> _Raw:
     from . import yaml_text
 
-    line = node.start_mark.line + 1
     try:
         return _Raw(file, line, yaml_text.value_of(node))
     except ValueError as error:

@@ -31,8 +31,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def pairs(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Node]]:
-    """Each key of a mapping with the node of its value; nothing where there is nothing.
+def pairs(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
+    """Each key of a mapping, the line it is in, and its value; nothing where there is nothing.
 
     :raises ValueError: it is no mapping.
     """
@@ -40,7 +40,7 @@ def pairs(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Node]]:
         return
     if not isinstance(node, yaml.MappingNode):
         raise ValueError("it must be a mapping")
-    yield from ((str(key.value), value) for key, value in node.value)
+    yield from ((str(key.value), key.start_mark.line + 1, value) for key, value in node.value)
 
 
 def parse(text: str) -> yaml.Node | None:

@@ -126,12 +126,12 @@ class CatalogModel(BaseModel):
             raise ValueError("exactly one of repo and local_path must be given")
         if len({*self.names}) < len(self.names):
             raise ValueError("a name stands twice among served_name and aliases")
-        for template in self._chat_templates():
+        for template in self.chat_templates():
             if self.local_path and not template.startswith(f"{self.local_path}/"):
                 raise ValueError("args: the chat template must lie inside local_path")
         return self
 
-    def _chat_templates(self) -> Iterator[str]:
+    def chat_templates(self) -> Iterator[str]:
         """Each file that the arguments name as the chat template."""
         for argument, following in pairwise((*self.args, "")):
             option, joined, value = argument.partition("=")
@@ -144,6 +144,11 @@ class CatalogModel(BaseModel):
         return {name: value.get_secret_value() if shown else "***" for name, value in env.items()}
 
     @property
+    def source(self) -> str:
+        """Where its files are from: its repository, or its folder on the machines."""
+        return self.local_path or self.repo or ""
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name that the server goes by, the first being the one it calls itself."""
         return (self.served_name or self.name, *self.aliases)
@@ -153,7 +158,7 @@ class CatalogModel(BaseModel):
         return Launch(
             id=id,
             name=self.name,
-            model=self.local_path or self.repo or "",
+            model=self.source,
             served_name=self.names[0],
             arguments=(*self.args, "--served-model-name", *self.names),
             environment={name: value.get_secret_value() for name, value in self.env.items()},

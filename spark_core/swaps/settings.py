@@ -35,8 +35,8 @@ class Timeslot(Section):
     """One of several: ``[[swaps.timetable]]``. It ends on the next day where ``to`` is earlier."""
 
     model: str
-    begins: time = Field(alias="from")
-    ends: time = Field(alias="to")
+    begins: time = Field(alias="from", description="HH:MM")
+    ends: time = Field(alias="to", description="HH:MM")
     days: tuple[Day, ...] = Field(default=DAYS, min_length=1)
 
 
