@@ -263,7 +263,7 @@ class Admission:
                 tag = 1 + max([*own, *(self._table.times(index)[0] for index in indices)])
                 place = self._table.queue(self._number, priority, pools, who, tag, self._now())
             if place is None:
-                self._met(self._shut(indices), Met.REFUSED)
+                self._table.doors.count(self._shut(indices), Met.REFUSED)
         if place is None:
             position = 1 + sum(w.priority <= priority for w in line)
             raise self._busy(names, "the queue is full", position)
@@ -307,7 +307,7 @@ class Admission:
                 continue
             future.set_result(index)
             waited = (i for i in self._within[index] if since < doors.closed_until(i) <= now)
-            self._met(waited, Met.QUEUED)
+            doors.count(waited, Met.QUEUED)
 
     def _give_up(self, names: Sequence[str], place: int, future: asyncio.Future[int]) -> None:
         """Wait no more. What was granted in the meantime goes to somebody else."""
@@ -318,14 +318,13 @@ class Admission:
             else:
                 future.cancel()
                 self._table.free(place)
-                self._met(self._shut([self._index[name] for name in names]), Met.REFUSED)
+                shut = self._shut(self._index[name] for name in names)
+                self._table.doors.count(shut, Met.REFUSED)
         self._advance()
 
     # ---------------------------------------------------------------------------------- doors
 
-    def close(
-        self, name: str, until: float, *, expected: float = 0.0, refuse: bool = False
-    ) -> None:
+    def close(self, name: str, until: float, expected: float = 0.0, refuse: bool = False) -> None:
         """Let nobody into the pool called *name* before the time *until*, in any process.
 
         Said again, it holds until then instead: who closes a door for long says it now and then,
@@ -380,7 +379,24 @@ class Admission:
         """A request that was let into the pool called *name* failed there."""
         if self._table.doors.bits:
             with self._table:
-                self._met(self._shut([self._index[name]]), Met.ABORTED)
+                self._table.doors.count(self._shut([self._index[name]]), Met.ABORTED)
+
+    @property
+    def generation(self) -> int:
+        """A number that grows whenever the models of any backend change, in all processes."""
+        return self._table.doors.generation
+
+    def generation_of(self, name: str) -> int:
+        """How often the models of the backend called *name* changed."""
+        return self._table.doors.generation_of(self._index[name])
+
+    def changed(self, name: str) -> None:
+        """The models of the backend called *name* are others now.
+
+        :raises NotFound: there is no such backend.
+        """
+        with self._table:
+            self._table.doors.changed(self._find(name))
 
     def _find(self, name: str) -> int:
         if name not in self._index:
@@ -396,10 +412,6 @@ class Admission:
         """Whether all pools at *indices* are closed to whoever does not wait already."""
         doors = self._table.doors
         return all(any(doors.refuses(i) for i in self._shut([index])) for index in indices)
-
-    def _met(self, indices: Iterable[int], met: Met) -> None:
-        for index in indices:
-            self._table.doors.count(index, met)
 
     def _opens_in(self, names: Iterable[str]) -> float:
         """Seconds until one of the pools called *names* is expected to open; 0 if one is open."""

@@ -6,7 +6,7 @@ request pays for one of them: the bits that say which doors are closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -101,9 +101,10 @@ class Doors:
         pools = _ones(self._words[0])
         return min((self._times[_at(pool) + _UNTIL] for pool in pools), default=float("inf"))
 
-    def count(self, pool: int, met: Met) -> None:
-        """One more request *met* the door of *pool*."""
-        self._words[_at(pool) + _COUNTS + met] += 1
+    def count(self, pools: Iterable[int], met: Met) -> None:
+        """One more request *met* the doors of *pools*."""
+        for pool in pools:
+            self._words[_at(pool) + _COUNTS + met] += 1
 
     def closed_until(self, pool: int) -> float:
         """Until when the door of *pool* is, or was, closed."""

@@ -72,6 +72,8 @@ class Gateway:
         self._listed: dict[str, tuple[str, ...]] = {}
         self._listed_at: dict[str, float] = {}
         self._listing: dict[str, asyncio.Task[None]] = {}
+        self._generation = 0
+        self._generations: dict[str, int] = {}  # of those whose models ever changed
 
     def upstream(self, name: str) -> Upstream:
         """The connections to the backend called *name*."""
@@ -79,7 +81,9 @@ class Gateway:
 
     def models(self, backend: Backend) -> tuple[str, ...]:
         """What *backend* serves, as far as is known now."""
-        return backend.models or self._listed.get(backend.name, ())
+        if backend.models and backend.name not in self._generations:
+            return backend.models
+        return self._listed.get(backend.name, ())
 
     def serving(self, relay: Relay) -> list[Backend]:
         """The backends that requests of *relay* can go to.
@@ -108,11 +112,14 @@ class Gateway:
         :raises NotConfigured: nothing that serves *relay* is configured.
         """
         backends = self.serving(relay)
+        generation = self._heed_changes()
         if found := self._named(backends, model):
             self._ask_again(backends, MODELS_SECONDS)  # for the requests to come
             return found
         if asking := self._ask_again(backends, MISSED_SECONDS):
             await asyncio.wait(asking)
+        if generation != self.generation:
+            return await self.targets(relay, model)
         if found := self._named(backends, model):
             return found
         assert model is not None
@@ -133,13 +140,61 @@ class Gateway:
     def _names(self, backend: Backend) -> set[str]:
         return {*self.models(backend), *backend.aliases}
 
+    # --------------------------------------------------------------------- changing models
+
+    @property
+    def generation(self) -> int:
+        """A number that grows whenever a backend's models are forgotten.
+
+        Where it is the same as before :meth:`targets`, and a place is held, these still hold.
+        """
+        return self.admission.generation
+
+    def forget_models(self, name: str) -> None:
+        """Let every process ask the backend called *name* before it believes what it serves.
+
+        From here on it is believed more than what settings say of its models. Say it when they
+        are gone, and again when others are there, before its door is opened.
+
+        :raises NotFound: there is no such backend.
+        """
+        self.admission.changed(name)
+
+    def _heed_changes(self) -> int:
+        """Forget what backends said whose models changed; the generation that is heeded then."""
+        if (generation := self.generation) != self._generation:
+            for name, backend in self.backends.items():
+                number = self.admission.generation_of(name) if backend.kind.lists_models else 0
+                if number != self._generations.get(name, 0):
+                    self._generations[name] = number
+                    self._listed.pop(name, None)
+                    self._listed_at.pop(name, None)
+            self._generation = generation
+        return generation
+
+    async def targets_of(self, slot: Slot, relay: Relay, model: str | None) -> list[Target]:
+        """Where a request can go now that models changed while it waited for *slot*.
+
+        Unless one of them is the backend of *slot*, this is given back.
+
+        :raises UnknownModel: no backend serves *model* any more.
+        """
+        found: list[Target] = []
+        try:
+            found = await self.targets(relay, model)
+        finally:
+            if all(target.backend.name != slot.name for target in found):
+                slot.release()
+        return found
+
     # ------------------------------------------------------------------- asking for models
 
     def _ask_again(self, backends: Iterable[Backend], after_s: float) -> list[asyncio.Task[None]]:
         """Ask those that list their models and were not asked for *after_s*; the tasks that ask."""
         oldest = time.monotonic() - after_s
         for backend in backends:
-            if backend.models or not backend.kind.lists_models or backend.name in self._listing:
+            is_said = backend.models and backend.name not in self._generations
+            if is_said or not backend.kind.lists_models or backend.name in self._listing:
                 continue
             if self._listed_at.get(backend.name, -1.0) <= oldest:
                 task = asyncio.create_task(self._list(backend), name=f"models of {backend.name}")
@@ -147,14 +202,17 @@ class Gateway:
         return [self._listing[b.name] for b in backends if b.name in self._listing]
 
     async def _list(self, backend: Backend) -> None:
+        generation = self.admission.generation_of(backend.name)
         try:
             answer = from_json(await self.ask(backend, "/v1/models", wait_s=LIST_SECONDS))
-            self._listed[backend.name] = tuple(str(model["id"]) for model in answer["data"])
+            listed = tuple(str(model["id"]) for model in answer["data"])
         except (SparkError, ValueError, LookupError, TypeError):
-            self._listed.setdefault(backend.name, ())  # what it said before may still hold
+            listed = self._listed.get(backend.name, ())  # what it said before may still hold
         finally:
-            self._listed_at[backend.name] = time.monotonic()
             del self._listing[backend.name]
+        if generation == self.admission.generation_of(backend.name):  # else it may be of before
+            self._listed[backend.name] = listed
+            self._listed_at[backend.name] = time.monotonic()
 
     async def ask(
         self, backend: Backend, path: str, *, body: bytes = b"", kind: str = "", wait_s: float
@@ -198,20 +256,28 @@ class Gateway:
         :raises NotConfigured: nothing that serves *relay* is configured.
         :raises SparkError: no backend could be reached, or gave a whole answer in time.
         """
+        generation = self.generation
         targets = {target.backend.name: target for target in await self.targets(relay, model)}
+        until = time.monotonic() + ticket.wait_s
         while True:
             slot = await self.admission.admit(
                 [*targets],
                 caller=ticket.caller,
                 priority=ticket.priority,
-                wait_s=ticket.wait_s,
+                wait_s=max(until - time.monotonic(), 0.001),
             )
+            if generation != self.generation:
+                generation = self.generation
+                targets = {t.backend.name: t for t in await self.targets_of(slot, relay, model)}
+                if slot.name not in targets:
+                    continue
             target = targets.pop(slot.name)
             try:
                 reply = await self._send(relay, target, slot, body, ticket)
             except SparkError as error:
                 self.failed(target.backend, error)
                 if not (isinstance(error, Refused) and targets):
+                    self.lost(target.backend, error)
                     raise
             else:
                 if reply.status != 503 or not targets:
@@ -265,8 +331,14 @@ class Gateway:
         if isinstance(error, Refused):
             self.admission.saw(backend.name, Sighting.DOWN)
 
+    def lost(self, backend: Backend, error: Exception) -> None:
+        """A request to *backend* failed with *error*, and went nowhere else."""
+        if isinstance(error, BackendError | Refused | TimedOut):
+            self.admission.lost(backend.name)
+
     async def all_models(self) -> Mapping[str, Backend]:
         """Every model that is known now, by name, with a backend that serves it."""
+        self._heed_changes()
         if asking := self._ask_again(self.backends.values(), MISSED_SECONDS):
             await asyncio.wait(asking)
         return {name: b for b in self.backends.values() for name in sorted(self._names(b))}

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import pytest
 import spark_core_lab
+from pydantic_core import from_json, to_json
 
 from spark_core.errors import NotConfigured
-from spark_core.gateway.gateway import UnknownModel
+from spark_core.gateway.admission import Ticket
+from spark_core.gateway.backends import Backend
+from spark_core.gateway.connection import BrokenOff
+from spark_core.gateway.gateway import Gateway, Reply, UnknownModel
 from spark_core.gateway.relays import CHAT, EMBEDDINGS, SPEECH
 
+from ...scripted import Peer, answer, serving
 from .conftest import OpenGateway, backend
 
 pytestmark = pytest.mark.anyio
@@ -81,3 +91,149 @@ async def test_every_model_and_alias_is_listed(open_gateway: OpenGateway) -> Non
             "x": "a",
             "n": "b",
         }
+
+
+# --------------------------------------------------------------------- models that were swapped
+
+
+class Swapped:
+    """A server whose models change; ``asked`` are those that requests wanted of it."""
+
+    def __init__(self, *models: str) -> None:
+        self.models = list(models)
+        self.asked: list[str] = []
+
+    async def script(self, peer: Peer) -> None:
+        while True:
+            head, body = await peer.request()
+            if head.startswith(b"GET"):
+                await peer.send(answer(to_json({"data": [{"id": m} for m in self.models]})))
+            else:
+                self.asked.append(from_json(body)["model"])
+                await peer.send(answer(b"{}"))
+
+
+@pytest.fixture
+async def swapped() -> AsyncIterator[tuple[Swapped, Backend]]:
+    """A server whose only model is "old", and the backend that it is."""
+    server = Swapped("old")
+    async with serving(server.script) as served:
+        yield server, backend("a", served.url, lists_models=True)
+
+
+async def wait_for_turn(gateway: Gateway, model: str) -> asyncio.Task[Reply]:
+    """A request that waits in line."""
+    task = asyncio.create_task(gateway.request(CHAT, {}, Ticket(), model=model))
+    async with asyncio.timeout(30):
+        while not any(state.waiting for state in gateway.admission.states()):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # it asks for the list before
+    return task
+
+
+async def test_a_backend_whose_models_are_forgotten_is_asked_again_by_all_processes(
+    open_gateway: OpenGateway, swapped: tuple[Swapped, Backend]
+) -> None:
+    server, there = swapped
+    async with open_gateway(there) as one, open_gateway(there) as other:
+        assert await names(one, CHAT, "old") == await names(other, CHAT, "old") == {"a": "old"}
+        server.models = ["new"]
+        other.forget_models("a")
+        for gateway in (one, other):
+            assert await names(gateway, CHAT, "new") == {"a": "new"}
+            with pytest.raises(UnknownModel):
+                await gateway.targets(CHAT, "old")
+
+
+async def test_settings_say_no_more_what_a_backend_serves_whose_models_changed(
+    open_gateway: OpenGateway, swapped: tuple[Swapped, Backend]
+) -> None:
+    _, there = swapped
+    async with open_gateway(replace(there, models=("said",))) as gateway:
+        assert await names(gateway, CHAT, "said") == {"a": "said"}
+        gateway.forget_models("a")
+        with pytest.raises(UnknownModel, match="known models: old"):
+            await gateway.targets(CHAT, "said")
+
+
+async def test_a_list_that_was_asked_for_before_the_models_changed_is_not_believed(
+    open_gateway: OpenGateway,
+) -> None:
+    asked, may = asyncio.Event(), asyncio.Event()
+    lists = [b"old", b"new"]
+
+    async def slow(peer: Peer) -> None:
+        while True:
+            await peer.head()
+            model = lists.pop(0)
+            asked.set()
+            await may.wait()
+            await peer.send(answer(b'{"data": [{"id": "%b"}]}' % model))
+
+    async with (
+        serving(slow) as served,
+        open_gateway(backend("a", served.url, lists_models=True)) as gateway,
+    ):
+        targets = asyncio.create_task(names(gateway, CHAT, "new"))
+        await asked.wait()
+        gateway.forget_models("a")
+        may.set()
+        assert await targets == {"a": "new"}
+
+
+async def test_a_request_whose_model_is_gone_when_its_turn_comes_is_sent_nowhere(
+    open_gateway: OpenGateway, swapped: tuple[Swapped, Backend]
+) -> None:
+    server, there = swapped
+    async with open_gateway(there) as gateway:
+        gateway.admission.close("a", time.time() + 3600)
+        asked = await wait_for_turn(gateway, "old")
+        server.models = ["new"]
+        gateway.forget_models("a")
+        gateway.admission.open("a")
+        with pytest.raises(UnknownModel, match="known models: new"):
+            await asked
+        assert gateway.admission.in_flight("a") == 0
+    assert server.asked == []
+
+
+async def test_a_request_whose_model_is_elsewhere_when_its_turn_comes_is_sent_there(
+    open_gateway: OpenGateway, swapped: tuple[Swapped, Backend]
+) -> None:
+    server, there = swapped
+    other = Swapped("other")
+    async with (
+        serving(other.script) as served,
+        open_gateway(there, backend("b", served.url, lists_models=True)) as gateway,
+    ):
+        gateway.admission.close("a", time.time() + 3600)
+        asked = await wait_for_turn(gateway, "old")
+        server.models, other.models = ["new"], ["old"]
+        gateway.forget_models("a")
+        gateway.forget_models("b")
+        gateway.admission.open("a")
+        assert (await asked).backend == "b"
+        assert [state.in_flight for state in gateway.admission.states()] == [0, 0]
+    assert (server.asked, other.asked) == ([], ["old"])
+
+
+async def test_a_request_that_breaks_off_behind_a_closed_door_is_counted(
+    open_gateway: OpenGateway,
+) -> None:
+    reached, may = asyncio.Event(), asyncio.Event()
+
+    async def broken(peer: Peer) -> None:
+        await peer.request()
+        reached.set()
+        await may.wait()
+
+    async with (
+        serving(broken) as served,
+        open_gateway(backend("a", served.url, models=("m",))) as gateway,
+    ):
+        asked = asyncio.create_task(gateway.request(CHAT, {}, Ticket(), model="m"))
+        await reached.wait()
+        gateway.admission.close("a", time.time() + 3600)
+        may.set()
+        with pytest.raises(BrokenOff):
+            await asked
+        assert gateway.admission.door("a").aborted == 1
