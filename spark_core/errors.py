@@ -29,6 +29,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 __all__ = [
     "BackendError",
@@ -118,7 +119,19 @@ class LeaseLost(Conflict):
 
 
 class Locked(Conflict):
-    """Somebody reserved it: who, and until when."""
+    """Somebody reserved it: ``holder`` says who, and ``expires_at`` until when, where known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        holder: str | None = None,
+        expires_at: datetime | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.holder = holder
+        self.expires_at = expires_at
 
 
 class Forbidden(SparkError):

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from spark_core import Env
 from spark_core.errors import InvalidRequest, Problem
 from spark_core.operations import Operation
 
@@ -130,8 +131,11 @@ def _argument(name: str, info: FieldInfo, word: click.ParamType[Any]) -> click.A
 
 def _option(name: str, option: str, info: FieldInfo, **more: Any) -> click.Option:
     repeated = "May be repeated." if more.get("multiple") else ""
-    text = _sentences(info.description, repeated, _default(info))
-    return click.Option([option, name], required=info.is_required(), help=text, **more)
+    variable = next((mark.name for mark in info.metadata if isinstance(mark, Env)), None)
+    from_there = f"[environment: {variable}]" if variable else ""
+    text = _sentences(info.description, repeated, _default(info), from_there)
+    required = info.is_required()
+    return click.Option([option, name], required=required, help=text, envvar=variable, **more)
 
 
 def _flag(name: str, option: str, info: FieldInfo) -> click.Option:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import Annotated
 
 import pytest
-from pydantic import create_model
+from pydantic import SecretStr, create_model
 
-from spark_core import Effect, Operation
+from spark_core import Effect, Env, Operation
 
 
 def given(result):
@@ -141,6 +142,16 @@ def test_a_field_whose_option_is_taken_has_another(odd, name):
 @pytest.mark.parametrize("name", ["json", "yes", "help", "debug", "config", "version"])
 def test_a_required_field_of_that_name_is_an_argument(odd, name):
     assert odd({name: (str, ...)}, "x") == {name: "x"}
+
+
+def test_an_option_is_also_read_from_the_variable_that_its_field_is_marked_with(odd, monkeypatch):
+    """So a secret need not stand where every process can read it."""
+    fields = {"token": (Annotated[SecretStr | None, Env("A_TOKEN")], None)}
+    monkeypatch.setenv("A_TOKEN", "from there")
+    assert odd(fields).keys() == {"token"}
+    fields = {"name": (Annotated[str | None, Env("A_TOKEN")], None)}
+    assert odd(fields) == {"name": "from there"}
+    assert odd(fields, "--name", "given") == {"name": "given"}
 
 
 def test_fields_do_not_take_each_other_s_options(odd):

@@ -116,6 +116,9 @@ def _expected(error: SparkError) -> dict[str, Any]:
         problem["hint"] = error.hint
     if isinstance(error, InvalidRequest):
         problem["errors"] = [{"pointer": p.pointer, "detail": p.detail} for p in error.problems]
+    if isinstance(error, Locked) and error.expires_at is not None:
+        problem["holder"] = error.holder
+        problem["expires_at"] = error.expires_at.isoformat()
     return problem
 
 

@@ -1,0 +1,115 @@
+"""Sharing one GPU: who has reserved it, who is told what happens, and who plans what when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from spark_core import (
+    BackgroundService,
+    Effect,
+    Operation,
+    Panel,
+    Resource,
+    SettingsSection,
+    StateSchema,
+    hookimpl,
+)
+from spark_core.swaps.guards import SwapGuard
+
+from .settings import CoordinationSettings
+
+_HERE = "spark_core_coordination"
+_TOKEN = {"x-spark-lock-token": "token"}
+
+
+@hookimpl
+def spark_register_settings() -> Iterable[SettingsSection]:
+    """``[plugins.coordination]``"""
+    return (SettingsSection("plugins.coordination", CoordinationSettings),)
+
+
+@hookimpl
+def spark_register_state_schemas() -> Iterable[StateSchema]:
+    """Reservations."""
+    return (StateSchema("coordination", f"{_HERE}.migrations"),)
+
+
+@hookimpl
+def spark_register_resources() -> Iterable[Resource[Any]]:
+    """The reservation lock."""
+    return (Resource(f"{_HERE}.locks:Locks", f"{_HERE}.lock_operations:open_locks"),)
+
+
+@hookimpl
+def spark_register_swap_guards() -> Iterable[SwapGuard]:
+    """While it is reserved, models are swapped by whoever shows the token."""
+    from .locks import guard
+
+    return (SwapGuard("reservation", guard),)
+
+
+@hookimpl
+def spark_register_background_services() -> Iterable[BackgroundService]:
+    """Lending the GPU."""
+    return (BackgroundService("coordination.gpu", f"{_HERE}.loans:lend_gpu"),)
+
+
+@hookimpl
+def spark_register_panels() -> Iterable[Panel]:
+    """The reservation."""
+    return (
+        Panel(
+            "lock",
+            "Reservation",
+            "tiles",
+            "swap.lock.show",
+            ("held", "holder", "reason", "expires_at", "gpu"),
+        ),
+    )
+
+
+@hookimpl
+def spark_register_operations() -> Iterable[Operation]:
+    """Reserving."""
+    return (
+        Operation(
+            "swap.lock",
+            f"{_HERE}.lock_operations:acquire",
+            Effect.WRITE,
+            status=201,
+            render=f"{_HERE}.lock_operations:shown_token",
+            summary="Reserve the GPU: nobody else can swap its model until the reservation ends.",
+        ),
+        Operation(
+            "swap.lock.renew",
+            f"{_HERE}.lock_operations:renew",
+            Effect.WRITE,
+            method="PUT",
+            path="/api/swap/lock",
+            headers=_TOKEN,
+            precondition=f"{_HERE}.lock_operations:token_fits",
+            render=f"{_HERE}.lock_operations:shown_state",
+            summary="Renew the reservation.",
+        ),
+        Operation(
+            "swap.lock.show",
+            f"{_HERE}.lock_operations:show",
+            Effect.READ,
+            method="GET",
+            path="/api/swap/lock",
+            render=f"{_HERE}.lock_operations:shown_state",
+            summary="Show who has reserved the GPU, and until when.",
+        ),
+        Operation(
+            "swap.lock.release",
+            f"{_HERE}.lock_operations:release",
+            Effect.WRITE,
+            method="DELETE",
+            path="/api/swap/lock",
+            status=204,
+            headers=_TOKEN,
+            render=f"{_HERE}.lock_operations:shown_state",
+            summary="End the reservation.",
+        ),
+    )
