@@ -335,8 +335,8 @@ class Connection(asyncio.Protocol):
         """One timer for each answer, which is set anew where something was heard since."""
         limit = self._silent_s if self.status else self._first_byte_s
         left = self._heard + limit - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._check_silence)
+        if left > 0:  # and an answer that begins meanwhile may be silent for less
+            self._timer = self._loop.call_later(min(left, self._silent_s), self._check_silence)
         elif self._paused:  # or it would keep the backend's place for ever
             self._break(TimedOut(f"nobody took what came of the answer for {limit:g} s"))
         else:

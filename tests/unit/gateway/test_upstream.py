@@ -652,6 +652,23 @@ async def test_an_answer_that_falls_silent_is_an_error(opened: Open) -> None:
         found.close()
 
 
+async def test_an_answer_that_falls_silent_is_noticed_however_long_it_may_take_to_begin(
+    opened: Open,
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.05)  # longer than an answer that began may be silent
+        await peer.send(CHUNKED, b"1\r\na\r\n")
+        await peer.gone()
+
+    async with opened(script) as (client, _):
+        found = await client.ask(silent_s=0.01, first_byte_s=60.0)
+        assert await found.read() == b"a"
+        with pytest.raises(TimedOut):
+            await found.read()
+        found.close()
+
+
 async def test_a_backend_that_takes_no_more_of_an_upload_is_too_slow(opened: Open) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
