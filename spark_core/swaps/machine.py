@@ -1,0 +1,523 @@
+"""The swap itself: one step after the other, each written down before the next one begins.
+
+Every step can be done twice. So whoever finds a swap that nobody works on any more goes on
+where it was: at the phase that is in the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from ..clock import Clock
+from ..contracts.model_hosts import HostState, ModelHost
+from ..errors import LeaseLost, SparkError, Unavailable
+from ..state import Lease
+from .catalog import Catalog, CatalogModel
+from .evidence import Watch
+from .history import SwapHistory
+from .memory import GIB, lacking, shown
+from .models import Counts, Failure, Memory, Outcome, Phase, Swap
+from .readiness import Models
+from .settings import SwapSettings
+
+__all__ = ["Door", "Machine", "Parts"]
+
+#: Seconds between two looks at the machines.
+POLL: Final = 1.0
+
+#: Seconds that the door stays closed when nobody keeps it so, and between keeping it so.
+CLOSED: Final = 10.0
+KEEP: Final = 2.0
+
+#: What is shorter than this stands in logs for many reasons.
+SECRET: Final = 6
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+class Door(Protocol):
+    """What lets requests through to the backend whose model is swapped."""
+
+    def close(self, seconds: float) -> None:
+        """Let nobody through for *seconds* from now; called again, it stays closed."""
+        ...
+
+    def open(self) -> None:
+        """Let everybody through who waits."""
+        ...
+
+    def counts(self) -> Counts:
+        """How many were ever queued, refused and cut off here while it was closed.
+
+        ``drained`` is how many are in flight now.
+        """
+        ...
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until nothing is in flight; False where that takes longer than *seconds*."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a swap is done with."""
+
+    host: ModelHost
+    catalog: Catalog
+    history: SwapHistory
+    models: Models
+    door: Door
+    clock: Clock
+    settings: SwapSettings
+    forget: Callable[[], None]  # what the gateway knows of the backend's models
+    pause: Pause = asyncio.sleep
+
+
+class _Refused(Exception):
+    """Nothing was touched."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+class _Broken(_Refused):
+    """It will not be ready; the model before may be brought back."""
+
+
+class _Stuck(_Refused):
+    """Nothing can be launched safely."""
+
+
+class Machine:
+    """Works on one swap, under the lease of its host."""
+
+    def __init__(self, parts: Parts, swap: Swap, lease: Lease) -> None:
+        self._parts = parts
+        self._host, self._history, self._door = parts.host, parts.history, parts.door
+        self._settings = parts.settings
+        self._swap = swap
+        self._lease = lease
+
+    async def run(self) -> Swap:
+        """Bring the swap to its end.
+
+        :raises LeaseLost: somebody else works on it now; nothing more was done.
+        """
+        try:
+            outcome = await self._run()
+        except _Refused as refused:
+            self._swap.failure = refused.failure
+            outcome = Outcome.REFUSED if refused.failure.code != "cancelled" else Outcome.CANCELLED
+        self._swap.serving = await self._serving()
+        self._parts.forget()
+        await self._history.end(self._swap, outcome, self._lease)
+        return self._swap
+
+    async def _run(self) -> Outcome:
+        swap = self._swap
+        if not swap.reached(Phase.DRAINED) and not swap.back:
+            if await self._is_there():
+                await self._reach(Phase.READY)
+                return Outcome.READY
+            await self._look()
+        async with self._closed():
+            if not swap.reached(Phase.DRAINED) and not swap.back:
+                await self._drain()
+            return await self._change()
+
+    async def _change(self) -> Outcome:
+        """From the drained machines to a model that is ready: the new one, or the old one."""
+        swap = self._swap
+        if not swap.back:
+            try:
+                await self._advance()
+                return Outcome.READY
+            except _Stuck as stuck:
+                swap.failure = stuck.failure
+                return Outcome.HALTED
+            except _Broken as broken:
+                swap.failure = broken.failure
+        if swap.model is not None and swap.previous is None:
+            await self._clear()
+            return Outcome.FAILED
+        try:
+            if not swap.back:
+                swap.back = True
+                await self._reach(Phase.DRAINED, f"back to {swap.previous}: {swap.failure}")
+            await self._advance()
+            return Outcome.ROLLED_BACK
+        except (_Broken, _Stuck) as failed:
+            swap.failure_back = failed.failure
+            return Outcome.FAILED
+
+    async def _clear(self) -> None:
+        """Leave nothing half-loaded behind; if that fails, the receipt tells what is there."""
+        with suppress(_Stuck):
+            await self._stop()
+
+    # -------------------------------------------------------------------- before anything changes
+
+    async def _is_there(self) -> bool:
+        """Whether the model that is asked for is up and working already."""
+        entry = self._entry()
+        if entry is None or self._swap.force:
+            return False
+        state = await self._observe()
+        if state.launch is None or state.launch.name != entry.name or not _runs(state, entry):
+            return False
+        return await self._works(entry)
+
+    async def _look(self) -> None:
+        """Note what is there, and whether the new model will fit.
+
+        :raises _Refused: it will not, or something is there that is not ours.
+        """
+        swap, state = self._swap, await self._observe()
+        if unseen := {n: s.error for n, s in state.nodes.items() if s.error}:
+            reason = "; ".join(f"{n}: {e}" for n, e in unseen.items())
+            raise _refused("unreachable", f"a machine cannot be looked at: {reason}")
+        foreign = [n for n, s in state.nodes.items() if s.container and not s.container.launch]
+        if foreign and not swap.take_over:
+            raise _refused(
+                "not-ours",
+                f"what runs on {', '.join(foreign)} was not started from here; "
+                "ask with take_over to stop it",
+            )
+        swap.previous = await self._running_model(state)
+        swap.memory = {n: Memory(before=s.memory_available) for n, s in state.nodes.items()}
+        entry = self._entry()
+        need = await self._bytes(entry)
+        if entry is not None and need is not None and not swap.force:
+            # What runs without a known size frees at most what is in use: the release will tell.
+            in_use = {n: s.memory_total - s.memory_available for n, s in state.nodes.items()}
+            unknown = {n: in_use[n] for n, s in state.nodes.items() if s.container}
+            freed = unknown | await self._freed()
+            if failure := lacking(state, need, freed, self._margin, entry.nodes):
+                raise _Refused(failure)
+        await self._history.save(swap, self._lease)
+
+    async def _running_model(self, state: HostState) -> str | None:
+        """The catalog's name of what runs now."""
+        launches = {s.container.launch for s in state.nodes.values() if s.container}
+        if state.launch is not None and state.launch.id in launches:
+            return state.launch.name
+        if not launches:
+            return None
+        for name in await self._parts.models.listed():
+            with suppress(SparkError):
+                return self._parts.catalog.find(name).name
+        return None
+
+    async def _drain(self) -> None:
+        swap, seconds = self._swap, self._swap.drain_s
+        swap.counts.drained = self._door.counts().drained
+        limit = self._settings.drain_s if seconds is None else seconds
+        if not await self._door.drained(limit) and not swap.force:
+            left = self._door.counts().drained
+            self._door.open()
+            raise _refused("not-drained", f"{left} requests were still running after {limit:g} s")
+        lost = self._door.counts().drained
+        swap.counts.drained -= lost
+        swap.counts.lost = lost
+        await self._heed_cancel(_Refused)
+        await self._reach(Phase.DRAINED)
+
+    # ---------------------------------------------------------------------------------- the steps
+
+    async def _advance(self) -> None:
+        """From wherever the swap is to a model that is ready, or to empty machines."""
+        swap, entry = self._swap, self._entry()
+        if not swap.reached(Phase.STOPPED):
+            await self._stop()
+            await self._reach(Phase.STOPPED)
+        if not swap.reached(Phase.RELEASED):
+            await self._heed_cancel()
+            await self._release(entry)
+            await self._reach(Phase.RELEASED)
+        if entry is not None:
+            if not swap.reached(Phase.LAUNCHED):
+                await self._heed_cancel()
+                await self._launch(entry)
+                await self._reach(Phase.LAUNCHED)
+            if not swap.reached(Phase.READY):
+                await self._load(entry)
+        if not swap.reached(Phase.READY):
+            await self._reach(Phase.READY)
+
+    async def _stop(self) -> None:
+        """Stop whatever runs, and see it gone.
+
+        :raises _Stuck: it stays.
+        """
+        end = self._in(self._settings.release_s)
+        state: HostState | None = None
+        reason = ""
+        while True:
+            try:
+                await self._host.stop(self._lease.fence, foreign=self._swap.take_over)
+                state, reason = await self._observe(), ""
+            except LeaseLost:
+                raise
+            except SparkError as error:
+                reason = error.message
+            if state is not None and not reason and state.is_empty:
+                return
+            if self._parts.clock.now() >= end:
+                raise _Stuck(_what_stays(state, reason, self._settings.release_s))
+            await self._parts.pause(POLL)
+
+    async def _release(self, entry: CatalogModel | None) -> None:
+        """See the memory come back.
+
+        :raises _Stuck: it does not.
+        """
+        swap, end = self._swap, self._in(self._settings.release_s)
+        wanted = await self._wanted(entry)
+        while True:
+            state = await self._observe()
+            short = {
+                name: node
+                for name, node in state.nodes.items()
+                if node.error or node.memory_available < wanted.get(name, 0)
+            }
+            if not short:
+                break
+            if self._parts.clock.now() >= end:
+                raise _Stuck(_not_released(state, [*short], wanted, self._settings.release_s))
+            await self._parts.pause(POLL)
+        for name, node in state.nodes.items():
+            swap.memory.setdefault(name, Memory()).empty = node.memory_available
+
+    async def _wanted(self, entry: CatalogModel | None) -> dict[str, int]:
+        """What has to be available on each machine before anything is loaded there."""
+        swap = self._swap
+        freed = {} if swap.back else await self._freed()
+        tolerance = int(self._settings.memory_tolerance_gib * GIB)
+        need = await self._bytes(entry)
+        wanted = {}
+        for name, memory in swap.memory.items():
+            was = memory.empty if swap.back else memory.before
+            wanted[name] = max(0, (was or 0) + freed.get(name, 0) - tolerance)
+        if entry is not None and need is not None and not swap.force:
+            for name in [*wanted][: entry.nodes]:
+                wanted[name] = max(wanted[name], need + self._margin)
+        return wanted
+
+    async def _launch(self, entry: CatalogModel) -> None:
+        try:
+            await self._host.launch(entry.to_launch(self._swap.launch), self._lease.fence)
+        except LeaseLost:
+            raise
+        except Unavailable:
+            return  # it may have begun: what is seen from now on will tell
+        except SparkError as error:
+            raise _broken("not-launched", error.message) from None
+
+    async def _load(self, entry: CatalogModel) -> None:
+        """Watch the model until it does real work.
+
+        :raises _Broken: it never will, or not in time.
+        """
+        watch = Watch(self._swap.launch, entry.nodes, self._parts.clock.now())
+        end = self._since(Phase.LAUNCHED) + timedelta(seconds=entry.ready_s)
+        async with self._log_kept(watch, entry):
+            while not await self._is_ready(entry, watch):
+                if self._parts.clock.now() >= end:
+                    raise _Broken(watch.too_late(entry.ready_s))
+                await self._heed_cancel()
+                await self._parts.pause(POLL)
+        state = await self._observe()
+        for name, node in state.nodes.items():
+            if not node.error:
+                self._swap.memory.setdefault(name, Memory()).after = node.memory_available
+
+    async def _is_ready(self, entry: CatalogModel, watch: Watch) -> bool:
+        state = await self._observe()
+        if failure := watch.add_state(state, self._parts.clock.now()):
+            raise _Broken(failure)
+        if watch.is_seen and not self._swap.reached(Phase.LOADING):
+            await self._reach(Phase.LOADING)
+        return watch.is_seen and await self._works(entry)
+
+    async def _works(self, entry: CatalogModel) -> bool:
+        models, name, key = self._parts.models, entry.names[0], _key(entry)
+        if name not in await models.listed(key):
+            return False
+        try:
+            await models.work(name, entry.check, key)
+        except SparkError:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def _log_kept(self, watch: Watch, entry: CatalogModel) -> AsyncIterator[None]:
+        """While the block runs, the launcher's log goes to the state as it comes."""
+        following = asyncio.create_task(self._follow(watch, entry), name="log of a launch")
+        try:
+            yield
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError, SparkError):
+                await following
+
+    async def _follow(self, watch: Watch, entry: CatalogModel) -> None:
+        values = (value.get_secret_value() for value in entry.env.values())
+        secrets = [value for value in values if len(value) >= SECRET]
+        while True:
+            with suppress(SparkError):  # there is none yet, or its machine is away
+                async with aclosing(self._host.log(self._swap.launch)) as lines:
+                    async for line in lines:
+                        for secret in secrets:
+                            line = line.replace(secret, "***")
+                        watch.add_log([line])
+                        await self._history.log(self._swap, [line])
+                return
+            await self._parts.pause(POLL)
+
+    # ------------------------------------------------------------------------------ what helps them
+
+    async def _reach(self, phase: Phase, note: str = "") -> None:
+        self._swap.phase = phase
+        await self._history.save(self._swap, self._lease, note)
+
+    async def _heed_cancel(self, kind: type[_Refused] = _Broken) -> None:
+        swap = self._swap
+        if not swap.back and (await self._history.find(swap.id)).cancel:
+            swap.cancel = True
+            raise kind(Failure(code="cancelled", message="somebody called it off"))
+
+    @asynccontextmanager
+    async def _closed(self) -> AsyncIterator[None]:
+        """While the block runs, no request gets to the backend.
+
+        Whoever loses the lease leaves the door to who has it now.
+        """
+        before = self._door.counts()
+        self._door.close(CLOSED)
+        keeping = asyncio.create_task(self._keep_closed(), name="a closed door")
+        try:
+            yield
+            self._count(before)
+            self._parts.forget()
+            self._door.open()
+        except _Refused:
+            self._count(before)
+            self._door.open()
+            raise
+        finally:
+            keeping.cancel()
+
+    async def _keep_closed(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP)
+            self._door.close(CLOSED)
+
+    def _count(self, before: Counts) -> None:
+        now, counts = self._door.counts(), self._swap.counts
+        counts.queued += now.queued - before.queued
+        counts.refused += now.refused - before.refused
+        counts.lost += now.lost - before.lost
+
+    async def _observe(self) -> HostState:
+        return await self._host.observe(fence=self._lease.fence)
+
+    async def _serving(self) -> str | None:
+        entry = self._entry() or self._previous()
+        listed = await self._parts.models.listed(_key(entry) if entry else None)
+        for name in listed:
+            with suppress(SparkError):
+                return self._parts.catalog.find(name).name
+        return listed[0] if listed else None
+
+    def _entry(self) -> CatalogModel | None:
+        target = self._swap.target
+        return self._parts.catalog.find(target) if target is not None else None
+
+    def _previous(self) -> CatalogModel | None:
+        with suppress(SparkError):
+            return self._parts.catalog.find(self._swap.previous or "")
+        return None
+
+    async def _freed(self) -> dict[str, int]:
+        """What comes back on each machine when the model before is gone."""
+        previous = self._previous()
+        size = await self._bytes(previous)
+        if previous is None or size is None:
+            return {}
+        return dict.fromkeys([*self._swap.memory][: previous.nodes], size)
+
+    async def _bytes(self, entry: CatalogModel | None) -> int | None:
+        """What *entry* takes of each machine's memory: as it says, else as was measured."""
+        if entry is None:
+            return None
+        if entry.memory_gib is not None:
+            return int(entry.memory_gib * GIB)
+        return await self._history.measured_bytes(entry.name)
+
+    @property
+    def _margin(self) -> int:
+        return int(self._settings.memory_margin_gib * GIB)
+
+    def _in(self, seconds: float) -> datetime:
+        return self._parts.clock.now() + timedelta(seconds=seconds)
+
+    def _since(self, phase: Phase) -> datetime:
+        """When *phase* was reached in the present direction."""
+        swap = self._swap
+        times = [s.at for s in swap.steps if s.phase is phase and s.back is swap.back]
+        return times[-1] if times else self._parts.clock.now()
+
+
+def _runs(state: HostState, entry: CatalogModel) -> bool:
+    nodes = [*state.nodes.values()][: entry.nodes]
+    launch = state.launch.id if state.launch else None
+    return all(n.container is not None and n.container.launch == launch for n in nodes)
+
+
+def _key(entry: CatalogModel) -> str | None:
+    """What the server asks of whoever speaks to it, if its entry says so."""
+    key = entry.env.get("VLLM_API_KEY")
+    return key.get_secret_value() if key else None
+
+
+def _refused(code: str, message: str) -> _Refused:
+    return _Refused(Failure(code=code, message=message))
+
+
+def _broken(code: str, message: str) -> _Broken:
+    return _Broken(Failure(code=code, message=message))
+
+
+def _what_stays(state: HostState | None, reason: str, seconds: float) -> Failure:
+    if state is None or reason:
+        return Failure(code="unreachable", message=f"it could not be stopped: {reason}")
+    unseen = {n: s.error for n, s in state.nodes.items() if s.error}
+    containers = {n: s.container.id for n, s in state.nodes.items() if s.container}
+    ports = [n for n, s in state.nodes.items() if s.port_taken]
+    code = "unreachable" if unseen else "container-stays" if containers else "port-stays-busy"
+    evidence = {"containers": containers, "ports_busy_on": ports, "unseen": unseen}
+    where = ", ".join([*unseen] or [*containers] or ports)
+    return Failure(code=code, message=f"{code} on {where} after {seconds:g} s", evidence=evidence)
+
+
+def _not_released(
+    state: HostState, short: list[str], wanted: dict[str, int], seconds: float
+) -> Failure:
+    available = shown(state)
+    numbers = {
+        n: {"available_gib": available[n], "wanted_gib": round(wanted.get(n, 0) / GIB, 1)}
+        for n in short
+    }
+    where = "; ".join(
+        f"{n}: {v['available_gib']} GiB of {v['wanted_gib']}" for n, v in numbers.items()
+    )
+    return Failure(
+        code="memory-not-released",
+        message=f"memory did not come back within {seconds:g} s ({where})",
+        evidence=numbers,
+    )

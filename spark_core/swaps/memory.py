@@ -1,0 +1,55 @@
+"""Whether a model fits, told from what the machines' kernels say is available.
+
+On unified memory the GPU's and the system's memory are one, and a model that does not fit
+takes the machine down instead of failing. So nothing is loaded that is not known to fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ..contracts.model_hosts import HostState
+from .models import Failure
+
+__all__ = ["GIB", "lacking", "shown"]
+
+GIB: Final = 1024**3
+
+
+def lacking(
+    state: HostState, need: int, freed: Mapping[str, int], margin: int, nodes: int
+) -> Failure | None:
+    """Why *need* bytes do not fit on the first *nodes* machines, once what is *freed* is back.
+
+    *margin* is left alone in any case.
+    """
+    short: dict[str, Mapping[str, float]] = {}
+    for name in [*state.nodes][:nodes]:
+        comes_back = freed.get(name, 0)
+        will_be = state.nodes[name].memory_available + comes_back
+        if will_be < need + margin:
+            short[name] = {
+                "available_gib": _gib(state.nodes[name].memory_available),
+                "comes_back_gib": _gib(comes_back),
+                "needed_gib": _gib(need),
+                "margin_gib": _gib(margin),
+                "short_gib": _gib(need + margin - will_be),
+            }
+    if not short:
+        return None
+    where = "; ".join(
+        f"{name}: {n['available_gib']} GiB available and {n['comes_back_gib']} come back, "
+        f"{n['needed_gib']} needed and {n['margin_gib']} kept free"
+        for name, n in short.items()
+    )
+    return Failure(code="not-enough-memory", message=where, evidence=short)
+
+
+def shown(state: HostState) -> dict[str, float | None]:
+    """What is available on each machine, in GiB; None where it cannot be reached."""
+    return {n: None if s.error else _gib(s.memory_available) for n, s in state.nodes.items()}
+
+
+def _gib(size: int) -> float:
+    return round(size / GIB, 1)
