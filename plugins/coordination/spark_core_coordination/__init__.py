@@ -37,8 +37,11 @@ def spark_register_state_schemas() -> Iterable[StateSchema]:
 
 @hookimpl
 def spark_register_resources() -> Iterable[Resource[Any]]:
-    """The reservation lock."""
-    return (Resource(f"{_HERE}.locks:Locks", f"{_HERE}.lock_operations:open_locks"),)
+    """The reservation lock, and the registry of plans."""
+    return (
+        Resource(f"{_HERE}.locks:Locks", f"{_HERE}.lock_operations:open_locks"),
+        Resource(f"{_HERE}.plans:Plans", f"{_HERE}.plan_operations:open_plans"),
+    )
 
 
 @hookimpl
@@ -57,7 +60,7 @@ def spark_register_background_services() -> Iterable[BackgroundService]:
 
 @hookimpl
 def spark_register_panels() -> Iterable[Panel]:
-    """The reservation."""
+    """The reservation, and what is planned."""
     return (
         Panel(
             "lock",
@@ -66,12 +69,19 @@ def spark_register_panels() -> Iterable[Panel]:
             "swap.lock.show",
             ("held", "holder", "reason", "expires_at", "gpu"),
         ),
+        Panel(
+            "schedule",
+            "Planned by other programs",
+            "table",
+            "schedule.list",
+            ("owner", "name", "when", "model", "next_at", "conflicts"),
+        ),
     )
 
 
 @hookimpl
 def spark_register_operations() -> Iterable[Operation]:
-    """Reserving."""
+    """Reserving, and planning."""
     return (
         Operation(
             "swap.lock",
@@ -111,5 +121,31 @@ def spark_register_operations() -> Iterable[Operation]:
             headers=_TOKEN,
             render=f"{_HERE}.lock_operations:shown_state",
             summary="End the reservation.",
+        ),
+        Operation(
+            "schedule.list",
+            f"{_HERE}.plan_operations:list_plans",
+            Effect.READ,
+            method="GET",
+            path="/api/schedule",
+            render=f"{_HERE}.plan_operations:shown_plans",
+            summary="List what programs plan, and where their plans meet each other or the "
+            "reservation.",
+        ),
+        Operation(
+            "schedule.put",
+            f"{_HERE}.plan_operations:put_plan",
+            Effect.WRITE,
+            path="/api/schedule",
+            summary="Write down what a program plans; it is shown, and never executed.",
+        ),
+        Operation(
+            "schedule.remove",
+            f"{_HERE}.plan_operations:remove_plan",
+            Effect.WRITE,
+            method="DELETE",
+            path="/api/schedule",
+            status=204,
+            summary="Forget a plan.",
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import BaseModel, Field, SecretStr
 
@@ -16,6 +16,7 @@ from spark_core.errors import InvalidRequest, Problem
 from spark_core.operations import Empty
 from spark_core.state import AuditLog, State
 
+from .lines import Line
 from .loans import Gpu, required
 from .locks import Lock, Locks
 from .settings import CoordinationSettings
@@ -42,20 +43,12 @@ async def open_locks(state: State, clock: Clock) -> AsyncIterator[Locks]:
     yield Locks(state, clock)
 
 
-#: One line: these texts stand in messages, and not every database holds every control character.
-LINE: Final = r"^[^\x00-\x1f\x7f]*$"
-
-
 class LockRequest(BaseModel, defer_build=True):
     """A reservation that somebody wants."""
 
-    holder: str = Field(
-        min_length=1, max_length=200, pattern=LINE, description="Who reserves it, in one line."
-    )
+    holder: Line = Field(min_length=1, max_length=200, description="Who reserves it, in one line.")
     ttl_s: Seconds
-    reason: str = Field(
-        default="", max_length=500, pattern=LINE, description="What for, in one line."
-    )
+    reason: Line = Field(default="", max_length=500, description="What for, in one line.")
     release_gpu: bool = Field(
         default=False,
         description="Take the model off the GPU for that time, and bring it back afterwards.",
