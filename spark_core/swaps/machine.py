@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from ..clock import Clock
 from ..contracts.model_hosts import HostState, ModelHost
-from ..errors import LeaseLost, SparkError, Unavailable
+from ..errors import LeaseLost, NotConfigured, NotFound, SparkError, Unavailable
 from ..state import Lease
 from .catalog import Catalog, CatalogModel
 from .evidence import Watch
@@ -43,8 +43,11 @@ Pause = Callable[[float], Awaitable[None]]
 class Door(Protocol):
     """What lets requests through to the backend whose model is swapped."""
 
-    def close(self, seconds: float) -> None:
-        """Let nobody through for *seconds* from now; called again, it stays closed."""
+    def close(self, seconds: float, expected: float = 0.0) -> None:
+        """Let nobody through for *seconds* from now; called again, it stays closed.
+
+        *expected* is how many seconds it will probably have to stay so.
+        """
         ...
 
     def open(self) -> None:
@@ -110,6 +113,9 @@ class Machine:
         """
         try:
             outcome = await self._run()
+        except (NotFound, NotConfigured) as error:  # the catalog, or the settings, changed
+            self._swap.failure = Failure(code=error.code, message=error.message)
+            outcome = Outcome.FAILED if self._swap.reached(Phase.DRAINED) else Outcome.REFUSED
         except _Refused as refused:
             self._swap.failure = refused.failure
             outcome = Outcome.REFUSED if refused.failure.code != "cancelled" else Outcome.CANCELLED
@@ -398,14 +404,14 @@ class Machine:
         Whoever loses the lease leaves the door to who has it now.
         """
         before = self._door.counts()
-        self._door.close(CLOSED)
+        self._close()
         keeping = asyncio.create_task(self._keep_closed(), name="a closed door")
         try:
             yield
             self._count(before)
             self._parts.forget()
             self._door.open()
-        except _Refused:
+        except (_Refused, NotFound, NotConfigured):
             self._count(before)
             self._door.open()
             raise
@@ -415,7 +421,12 @@ class Machine:
     async def _keep_closed(self) -> None:
         while True:
             await asyncio.sleep(KEEP)
-            self._door.close(CLOSED)
+            self._close()
+
+    def _close(self) -> None:
+        swap = self._swap
+        gone = (self._parts.clock.now() - swap.created_at).total_seconds()
+        self._door.close(CLOSED, max((swap.expected_s or 0.0) - gone, 0.0))
 
     def _count(self, before: Counts) -> None:
         now, counts = self._door.counts(), self._swap.counts
@@ -427,7 +438,7 @@ class Machine:
         return await self._host.observe(fence=self._lease.fence)
 
     async def _serving(self) -> str | None:
-        entry = self._entry() or self._previous()
+        entry = self._known(self._swap.target) or self._previous()
         listed = await self._parts.models.listed(_key(entry) if entry else None)
         for name in listed:
             with suppress(SparkError):
@@ -439,8 +450,11 @@ class Machine:
         return self._parts.catalog.find(target) if target is not None else None
 
     def _previous(self) -> CatalogModel | None:
-        with suppress(SparkError):
-            return self._parts.catalog.find(self._swap.previous or "")
+        return self._known(self._swap.previous)
+
+    def _known(self, name: str | None) -> CatalogModel | None:
+        with suppress(NotFound):
+            return self._parts.catalog.find(name or "")
         return None
 
     async def _freed(self) -> dict[str, int]:

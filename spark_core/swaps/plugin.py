@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..declarations import Resource, SettingsSection
+from ..declarations import BackgroundService, Resource, SettingsSection, StateSchema
 from ..hookspecs import hookimpl
 from ..operations import Effect, Operation
 from .settings import SwapSettings
@@ -55,6 +55,65 @@ CATALOG_OPERATIONS = (
     ),
 )
 
+_SWAPS = "spark_core.swaps.operations"
+
+SWAP_OPERATIONS = (
+    Operation(
+        "swap",
+        f"{_SWAPS}:swap",
+        Effect.OPERATE,
+        status=202,
+        headers={"x-spark-lock-token": "token"},
+        precondition=f"{_SWAPS}:swap_allowed",
+        render=f"{_SWAPS}:shown",
+        summary="Swap the model that is loaded for another one.",
+    ),
+    Operation(
+        "swap.status",
+        f"{_SWAPS}:status",
+        Effect.READ,
+        method="GET",
+        path="/api/swap",
+        tool=True,
+        summary="Say whether a swap runs, how far it is, and how the last one ended.",
+    ),
+    Operation(
+        "swaps.list",
+        f"{_SWAPS}:list_swaps",
+        Effect.READ,
+        method="GET",
+        path="/api/swaps",
+        summary="List swaps, the newest first.",
+    ),
+    Operation(
+        "swaps.show",
+        f"{_SWAPS}:show",
+        Effect.READ,
+        method="GET",
+        path="/api/swaps/{id}",
+        summary="Show a swap: how far it is, or its receipt.",
+    ),
+    Operation(
+        "swaps.events",
+        f"{_SWAPS}:events",
+        Effect.READ,
+        method="GET",
+        path="/api/swaps/{id}/events",
+        render=f"{_SWAPS}:shown",
+        summary="Follow a swap: its phases, and the launcher's log as it comes.",
+    ),
+    Operation(
+        "swaps.cancel",
+        f"{_SWAPS}:call_off",
+        Effect.OPERATE,
+        method="DELETE",
+        path="/api/swaps/{id}",
+        render=f"{_SWAPS}:shown",
+        summary="Call a swap off: nothing is changed any more, or the model before is brought "
+        "back.",
+    ),
+)
+
 
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
@@ -63,12 +122,30 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 
 
 @hookimpl
+def spark_register_state_schemas() -> Iterable[StateSchema]:
+    """Swaps."""
+    return (StateSchema("swaps", "spark_core.swaps.migrations"),)
+
+
+@hookimpl
 def spark_register_resources() -> Iterable[Resource[object]]:
-    """The catalog."""
-    return (Resource("spark_core.swaps.catalog:Catalog", "spark_core.swaps.catalog:open_catalog"),)
+    """The catalog, the swaps, and what takes the model off the GPU for another program."""
+    driving = "spark_core.swaps.driving"
+    return (
+        Resource("spark_core.swaps.catalog:Catalog", "spark_core.swaps.catalog:open_catalog"),
+        Resource("spark_core.swaps.history:SwapHistory", f"{driving}:open_history"),
+        Resource(f"{driving}:Swaps", f"{driving}:open_swaps"),
+        Resource("spark_core.contracts.gpu:GpuRelease", f"{driving}:open_loan"),
+    )
+
+
+@hookimpl
+def spark_register_background_services() -> Iterable[BackgroundService]:
+    """Working on swaps."""
+    return (BackgroundService("swaps.drive", "spark_core.swaps.driving:drive_swaps", ttl=6.0),)
 
 
 @hookimpl
 def spark_register_operations() -> Iterable[Operation]:
-    """The models that can be loaded."""
-    return CATALOG_OPERATIONS
+    """Swapping models, and the models that can be loaded."""
+    return (*SWAP_OPERATIONS, *CATALOG_OPERATIONS)

@@ -39,7 +39,7 @@ class FakeDoor:
         self.in_flight = 0
         self.total = Counts()
 
-    def close(self, seconds: float) -> None:
+    def close(self, seconds: float, expected: float = 0.0) -> None:
         self.closed = True
 
     def open(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from spark_core.contracts.model_hosts import Launch
-from spark_core.errors import BackendError, LeaseLost, NotFound, Unavailable
+from spark_core.errors import BackendError, LeaseLost, Unavailable
 from spark_core.swaps.machine import Machine
 from spark_core.swaps.memory import GIB
 from spark_core.swaps.models import Outcome, Phase
@@ -355,7 +355,7 @@ async def test_who_lost_the_lease_does_nothing_more(world: World) -> None:
 
 
 async def test_what_is_gone_from_the_catalog_is_not_swapped_to(world: World) -> None:
-    swap = await world.admitted("small")
-    with pytest.raises(NotFound):
-        await world.drive(swap.model_copy(update={"model": "gone"}))
-    assert world.host.launches == []
+    swap = await world.admitted("gone")
+    done = await world.drive(swap)
+    assert (done.outcome, done.failure.code) == ("refused", "not-found")
+    assert world.host.stops == []

@@ -1,0 +1,287 @@
+"""Begins swaps, finds whoever should work on them, and follows them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from ..clock import Clock
+from ..containment import contained
+from ..contracts.model_hosts import ModelHost
+from ..errors import BackendError, LeaseHeld, NotConfigured, SparkError
+from ..gateway.gateway import Gateway
+from ..plugins import Plugins
+from ..state import Leases, State
+from .catalog import Catalog
+from .doors import GatewayDoor
+from .guards import SwapGuard
+from .history import SwapHistory
+from .machine import Machine, Parts
+from .models import Outcome, Swap, SwapEvent
+from .readiness import GatewayModels
+from .settings import SwapSettings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["SERVICE", "Swaps", "open_history", "open_swaps"]
+
+#: The background service that works on swaps.
+SERVICE: Final = "swaps.drive"
+
+#: The time to live of the lease of a host, in seconds: when who works on a swap is killed,
+#: another goes on after it.
+LEASE: Final = 6.0
+
+#: Seconds between two looks at what happened in a swap.
+LOOK: Final = 0.3
+
+
+class Swaps:
+    """The swaps of the one model host."""
+
+    def __init__(
+        self,
+        history: SwapHistory,
+        catalog: Catalog,
+        parts: Parts | None,
+        guards: Sequence[SwapGuard],
+        state: State,
+        leases: Leases,
+        clock: Clock,
+    ) -> None:
+        self.history = history
+        self.catalog = catalog
+        self._parts = parts
+        self._guards = guards
+        self._state = state
+        self._leases = leases
+        self._clock = clock
+
+    @property
+    def parts(self) -> Parts:
+        """What a swap is done with.
+
+        :raises NotConfigured: there is no model host, or no backend in front of it.
+        """
+        if self._parts is None:
+            raise NotConfigured(
+                "there is no model host on which models could be swapped",
+                hint="set [plugins.vllm.swap] and the machines in spark.toml",
+            )
+        return self._parts
+
+    @property
+    def host(self) -> str | None:
+        """The name of the model host, if there is one."""
+        return self._parts.host.name if self._parts else None
+
+    async def allowed(self, token: str | None) -> None:
+        """Whether a swap may begin now.
+
+        :raises Locked: a guard forbids it.
+        :raises Forbidden: *token* is wrong.
+        """
+
+        def ask(connection: Connection) -> None:
+            for guard in self._guards:
+                guard.check(connection, token, self._clock.now())
+
+        with contained("a swap guard"):
+            await self._state.read(ask)
+
+    async def begin(
+        self,
+        model: str | None,
+        *,
+        caller: str,
+        token: str | None = None,
+        guarded: bool = True,
+        reason: str = "",
+        force: bool = False,
+        take_over: bool = False,
+        drain_s: float | None = None,
+    ) -> Swap:
+        """Admit a swap to *model*, or to empty machines; who works on it will find it.
+
+        :raises Locked: a guard forbids it.
+        :raises Forbidden: *token* is wrong.
+        :raises NotFound: the catalog does not have the model.
+        :raises SwapRuns: another swap runs.
+        :raises NotConfigured: there is no model host.
+        """
+        if guarded:
+            await self.allowed(token)
+        name = self.catalog.find(model).name if model is not None else None
+        swap = Swap(
+            id=secrets.token_hex(8),
+            host=self.parts.host.name,
+            model=name,
+            caller=caller,
+            reason=reason,
+            force=force,
+            take_over=take_over,
+            drain_s=drain_s,
+            created_at=self._clock.now(),
+            expected_s=await self.history.expected_s(name),
+        )
+        guards = self._guards if guarded else ()
+        with contained("a swap guard"):
+            await self.history.admit(swap, guards, token)
+        return swap
+
+    async def work(self) -> None:
+        """Work on the swap that runs, if one does and nobody else works on it.
+
+        :raises LeaseLost: somebody else works on it now.
+        """
+        running = await self.history.running(self.parts.host.name)
+        if running is None:
+            return
+        with suppress(LeaseHeld):
+            async with self._leases.hold(f"swap:{running.host}", LEASE) as lease:
+                # Read anew: whoever had the lease until now may have gone on meanwhile.
+                swap = await self.history.find(running.id)
+                if swap.outcome is None:
+                    await Machine(self.parts, swap, lease).run()
+
+    async def follow(self, swap_id: str, after: int = 0) -> AsyncGenerator[SwapEvent, None]:
+        """What happens in a swap, from the event *after* on, until it has ended.
+
+        :raises NotFound: there is no such swap.
+        """
+        while True:
+            swap = await self.history.find(swap_id)
+            events = await self.history.events(swap_id, after)
+            for event in events:
+                after = event.id
+                yield event
+            if swap.outcome is not None and not events:
+                return
+            if not events:
+                await asyncio.sleep(LOOK)
+
+    @asynccontextmanager
+    async def attended(self) -> AsyncIterator[None]:
+        """While the block runs, swaps are worked on here where no host does that.
+
+        So a command that waits for a swap gets it done without a server.
+        """
+        attending = asyncio.create_task(self._attend(), name="attending a swap")
+        try:
+            yield
+        finally:
+            attending.cancel()
+            with suppress(asyncio.CancelledError, SparkError):
+                await attending
+
+    async def _attend(self) -> None:
+        while True:
+            if await self._leases.current(f"background:{SERVICE}") is None:
+                with suppress(SparkError):
+                    await self.work()
+            await asyncio.sleep(LOOK)
+
+    async def ended(self, swap_id: str) -> Swap:
+        """The swap when it has ended; it is worked on here where no host does that."""
+        async with self.attended():
+            async for _ in self.follow(swap_id):
+                pass
+        return await self.history.find(swap_id)
+
+
+class Loan:
+    """:class:`~spark_core.contracts.gpu.GpuRelease`: a swap to nothing, and one back."""
+
+    _CALLER: Final = "gpu loan"
+
+    def __init__(self, swaps: Swaps) -> None:
+        self._swaps = swaps
+
+    async def release(self, reason: str) -> str:
+        """Take the model off, and return when the memory is free; gives the swap's id."""
+        newest = await self._newest()
+        if newest is None or newest.caller != self._CALLER or newest.model is not None:
+            newest = await self._begin(None, reason)
+        return await self._done(newest, reason)
+
+    async def restore(self) -> str | None:
+        """Bring back what was taken off, unless another model was loaded since."""
+        newest = await self._newest()
+        if newest is None or newest.caller != self._CALLER:
+            return None
+        if newest.model is None and newest.outcome is None:
+            newest = await self._swaps.ended(newest.id)
+        if newest.model is None and newest.previous is None:
+            return None
+        model = newest.model or newest.previous
+        if newest.model is None:
+            newest = await self._begin(model, "the reservation has ended")
+        return await self._done(newest, "the reservation has ended")
+
+    async def _newest(self) -> Swap | None:
+        newest = await self._swaps.history.newest(limit=1, host=self._swaps.parts.host.name)
+        return newest[0] if newest else None
+
+    async def _begin(self, model: str | None, reason: str) -> Swap:
+        return await self._swaps.begin(model, caller=self._CALLER, guarded=False, reason=reason)
+
+    async def _done(self, swap: Swap, reason: str) -> str:
+        """The id of *swap* when it succeeded; one that failed before is tried again."""
+        if swap.outcome not in (None, Outcome.READY):
+            swap = await self._begin(swap.model, reason)
+        ended = await self._swaps.ended(swap.id)
+        if ended.outcome is not Outcome.READY:
+            why = ended.failure.message if ended.failure else str(ended.outcome)
+            raise BackendError(f"the GPU could not be handed over: {why}")
+        return ended.id
+
+
+async def drive_swaps(swaps: Swaps) -> None:
+    """Work on whatever swap runs, for ever."""
+    while True:
+        await swaps.work()
+        await asyncio.sleep(LOOK)
+
+
+@asynccontextmanager
+async def open_history(state: State, leases: Leases, clock: Clock) -> AsyncIterator[SwapHistory]:
+    """The swaps in the state."""
+    yield SwapHistory(state, leases, clock)
+
+
+@asynccontextmanager
+async def open_swaps(
+    history: SwapHistory,
+    catalog: Catalog,
+    settings: SwapSettings,
+    host: ModelHost | None,
+    gateway: Gateway,
+    plugins: Plugins,
+    state: State,
+    leases: Leases,
+    clock: Clock,
+) -> AsyncIterator[Swaps]:
+    """The swaps of the model host that settings name; without one they are empty."""
+    parts = None
+    if host is not None and host.backend in gateway.backends:
+        parts = Parts(
+            host=host,
+            catalog=catalog,
+            history=history,
+            models=GatewayModels(gateway, host.backend),
+            door=GatewayDoor(gateway.admission, host.backend, settings.arriving),
+            clock=clock,
+            settings=settings,
+            forget=lambda: gateway.forget_models(host.backend),
+        )
+    yield Swaps(history, catalog, parts, plugins.swap_guards(), state, leases, clock)
+
+
+@asynccontextmanager
+async def open_loan(swaps: Swaps) -> AsyncIterator[Loan]:
+    """What takes the model off the GPU for another program."""
+    yield Loan(swaps)
