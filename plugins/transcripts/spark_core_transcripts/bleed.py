@@ -1,15 +1,16 @@
 """What a local microphone hears of the remote side, from the loudspeaker.
 
 A local word is bleed only where text and time agree: the same word was said on the remote
-channel, and the local one came just as much later as all the others did. So a quiet local
-word under loud remote speech stays.
+channel before, and the local one came just as much later as others did. So a quiet local word
+under loud remote speech stays. That the loudspeaker is heard at all must show in a run of words,
+or in many: people say the same by chance as well, though as often a little earlier as later.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from statistics import median_low
 from typing import NamedTuple
@@ -18,12 +19,21 @@ from .spans import SECOND
 
 __all__ = ["Heard", "bleed", "same_words"]
 
-#: How much later or earlier than the remote word a local one may be, before the lag is known.
+#: How much later than the remote word a local one may be, before the lag is known.
 SEARCHED = 500_000
 
 #: How far from the lag a word in a row of bleed may be, and one that stands alone.
 IN_A_ROW = 250_000
 ALONE = 100_000
+
+#: Bleed comes after what it is of. Recognisers are wrong by a frame: it may seem so much earlier.
+FRAME = 80_000
+
+#: A lag is believed where a run of so many words has it, or so many words in all, and so many
+#: times as many as are that near to each other on the wrong side, where all is chance.
+RUN = 4
+MANY = 10
+TIMES_CHANCE = 4
 
 #: How many times the same word is looked at, so near: some recognisers repeat without end.
 MOST_NEAR = 50
@@ -31,9 +41,8 @@ MOST_NEAR = 50
 #: Words that start farther apart are not in one row.
 SOON = 1_500_000
 
-#: Words whose times were estimated agree within this, and count in a row of three or more.
+#: Words whose times were estimated agree within this, and count in a run.
 ESTIMATED = SECOND
-LEAST_ROW = 3
 
 #: A row's words that were understood a little differently: how alike, and how long.
 ALIKE = 0.75
@@ -58,20 +67,41 @@ def bleed(local: Sequence[Heard], remote: Sequence[Heard], *, estimated: bool = 
     *estimated*: the times of one channel follow from its segments, so they are loose.
     """
     pairs = _pairs(local, remote, 0, ESTIMATED if estimated else SEARCHED)
-    if not pairs:
-        return set()
     if estimated:
         rows = _rows(local, pairs)
-        return {number for row in rows if len(row) >= LEAST_ROW for number in row}
-    lag = median_low(sorted(local[i].start - remote[j].start for i, j in pairs.items()))
+        return {number for row in rows if len(row) >= RUN for number in row}
+    lag = _lag(local, remote, pairs)
+    if lag is None:
+        return set()
     pairs = _pairs(local, remote, lag, IN_A_ROW)
     pairs |= _misheard(local, remote, lag, pairs)
+    lags = {i: local[i].start - remote[j].start for i, j in pairs.items()}
     return {
         number
         for row in _rows(local, pairs)
         for number in row
-        if len(row) > 1 or abs(local[number].start - remote[pairs[number]].start - lag) <= ALONE
+        if lags[number] >= -FRAME and (len(row) > 1 or abs(lags[number] - lag) <= ALONE)
     }
+
+
+def _lag(local: Sequence[Heard], remote: Sequence[Heard], pairs: Mapping[int, int]) -> int | None:
+    """How much later bleed is heard, if enough of *pairs* show that there is any."""
+    lags = {i: local[i].start - remote[j].start for i, j in pairs.items()}
+    later = _nearest([lag for lag in lags.values() if lag >= -FRAME])
+    if not later:
+        return None
+    by_chance = _nearest([-lag for lag in lags.values() if lag < -FRAME])
+    lag = median_low(later)
+    runs = _rows(local, {i: j for i, j in pairs.items() if abs(lags[i] - lag) <= ALONE})
+    enough = len(later) >= max(MANY, TIMES_CHANCE * len(by_chance))
+    return lag if enough or max(map(len, runs)) >= RUN else None
+
+
+def _nearest(lags: Iterable[int]) -> list[int]:
+    """Of *lags*, in order, the most that are no farther apart than what stands alone may be."""
+    found = sorted(lags)
+    ends = [bisect_right(found, lag + 2 * ALONE) for lag in found]
+    return max((found[n:end] for n, end in enumerate(ends)), key=len, default=[])
 
 
 def same_words(local: Sequence[Heard], remote: Sequence[Heard]) -> bool:

@@ -76,9 +76,9 @@ def _lines(transcript: LabelledTranscript) -> Iterator[str]:
 
 def _srt(transcript: LabelledTranscript) -> Iterator[str]:
     for number, (start, end, segment) in enumerate(_cues(transcript), 1):
-        said = _one_line(segment.text).replace("-->", "->")
-        prefix = f"{_one_line(segment.speaker)}: " if segment.speaker else ""
-        yield f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{prefix}{said}\n"
+        prefix = f"{segment.speaker}: " if segment.speaker else ""
+        said = _one_line(prefix + segment.text).replace("-->", "->")
+        yield f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{said}\n"
 
 
 def _vtt(transcript: LabelledTranscript) -> Iterator[str]:

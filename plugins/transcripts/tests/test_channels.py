@@ -77,6 +77,44 @@ async def test_the_same_reply_by_chance_stays(later: float, own: list[str]) -> N
     assert [w.word for w in transcript.words if w.speaker == "me"] == own
 
 
+@pytest.mark.parametrize("later", [-0.4, -0.2, 0.05, 0.12, 0.3, 0.45])
+async def test_e3_one_word_that_both_say_is_no_sign_of_bleed(later: float) -> None:
+    """Nor are two: nothing else was heard from the loudspeaker."""
+    remote = spoken("hello everyone", 1.0)
+    greeting = spoken("hello everyone", 1.0 + later)
+    for own in (greeting[:1], greeting):
+        transcript = await both([*own, *spoken("can you hear me", 4.0)], remote)
+        assert transcript.bleed_removed == 0
+
+
+@pytest.mark.parametrize("around", ["the harbour is closed in strong wind today", ""])
+async def test_e3_a_word_that_is_said_before_its_remote_twin_stays(around: str) -> None:
+    """Whether other words are bleed or not: that comes later."""
+    remote = [*REMOTE, *spoken("Yes.", 7.0)]
+    heard = [*spoken(around, 0.05), *spoken("Yes.", 6.9)]
+    transcript = await both(heard, remote)
+    assert [w.word for w in transcript.words if w.speaker == "me"] == ["Yes."]
+
+
+def replies(lags: Sequence[float]) -> tuple[list[Word], list[Word]]:
+    """Remote replies, and local ones so much later."""
+    remote = [word for n in range(len(lags)) for word in spoken("Right.", 5.0 * n + 2)]
+    local = [word for n, lag in enumerate(lags) for word in spoken("Right.", 5.0 * n + 2 + lag)]
+    return local, remote
+
+
+async def test_e3_replies_that_both_give_by_chance_are_no_sign_of_bleed() -> None:
+    """However many: as many are a little earlier as are a little later."""
+    local, remote = replies([n / 50 - 0.4 for n in range(40)])
+    assert (await both(local, remote)).bleed_removed == 0
+
+
+async def test_many_words_that_are_all_as_much_later_are_bleed() -> None:
+    """Though none follows another: a loudspeaker is heard in pieces."""
+    local, remote = replies([0.1 + n / 500 for n in range(12)])
+    assert (await both(local, remote)).bleed_removed == 12
+
+
 async def test_bleed_that_was_misheard_is_left_out() -> None:
     """Within a row of bleed a word that is nearly the same counts as the same."""
     heard = spoken("the harbours is closed in strong winds today", 0.12)
@@ -125,6 +163,7 @@ async def test_other_loudness_is_not_dual_mono(levels: list[float]) -> None:
         ("The harbour is closed in strong wind today.", 0.1, False),
         ("The harbour is closed, no, in any wind.", 0.1, True),
         ("Today.", 2.9, True),
+        ("In strong wind.", 1.7, True),
     ],
 )
 async def test_segments_alone_that_are_bleed_are_left_out(

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 from spark_core_transcripts import ResponseFormat, merge, render
+from spark_core_transcripts.labelling import transcript_of
 from spark_core_transcripts.models import LabelledSegment, LabelledTranscript
 
 from spark_core.errors import BackendError
@@ -138,3 +139,13 @@ def test_a_wrong_answer_of_a_server_is_told(
     with pytest.raises(BackendError, match=place) as caught:
         merge(transcription, diarization)
     assert "private" not in str(caught.value)
+
+
+@pytest.mark.parametrize("response_format", ["srt", "vtt"])
+def test_a_speakers_name_cannot_look_like_a_subtitles_times(
+    response_format: ResponseFormat,
+) -> None:
+    """As what they say cannot."""
+    said = LabelledSegment(text="a --> b", start=0, end=1, speaker="Ann\n\n00:00 --> 00:01")
+    body = render(transcript_of([], [said]), response_format).body
+    assert body.count("-->") == 1
