@@ -22,7 +22,7 @@ from .evidence import Watch
 from .history import SwapHistory
 from .memory import GIB, lacking, shown
 from .models import Counts, Failure, Memory, Outcome, Phase, Swap
-from .readiness import Models
+from .readiness import Models, key_of
 from .settings import SwapSettings
 
 __all__ = ["Door", "Machine", "Parts"]
@@ -351,7 +351,7 @@ class Machine:
         return watch.is_seen and await self._works(entry)
 
     async def _works(self, entry: CatalogModel) -> bool:
-        models, name, key = self._parts.models, entry.names[0], _key(entry)
+        models, name, key = self._parts.models, entry.names[0], key_of(entry)
         if name not in await models.listed(key):
             return False
         try:
@@ -439,7 +439,7 @@ class Machine:
 
     async def _serving(self) -> str | None:
         entry = self._known(self._swap.target) or self._previous()
-        listed = await self._parts.models.listed(_key(entry) if entry else None)
+        listed = await self._parts.models.listed(key_of(entry) if entry else None)
         for name in listed:
             with suppress(SparkError):
                 return self._parts.catalog.find(name).name
@@ -491,12 +491,6 @@ def _runs(state: HostState, entry: CatalogModel) -> bool:
     nodes = [*state.nodes.values()][: entry.nodes]
     launch = state.launch.id if state.launch else None
     return all(n.container is not None and n.container.launch == launch for n in nodes)
-
-
-def _key(entry: CatalogModel) -> str | None:
-    """What the server asks of whoever speaks to it, if its entry says so."""
-    key = entry.env.get("VLLM_API_KEY")
-    return key.get_secret_value() if key else None
 
 
 def _refused(code: str, message: str) -> _Refused:

@@ -136,13 +136,18 @@ def spark_register_resources() -> Iterable[Resource[object]]:
         Resource("spark_core.swaps.history:SwapHistory", f"{driving}:open_history"),
         Resource(f"{driving}:Swaps", f"{driving}:open_swaps"),
         Resource("spark_core.contracts.gpu:GpuRelease", f"{driving}:open_loan"),
+        Resource("spark_core.swaps.wishes:WishList", "spark_core.swaps.wishes:open_wish_list"),
+        Resource("spark_core.gateway.demand:OnDemand", "spark_core.swaps.wishes:open_demand"),
     )
 
 
 @hookimpl
 def spark_register_background_services() -> Iterable[BackgroundService]:
-    """Working on swaps."""
-    return (BackgroundService("swaps.drive", "spark_core.swaps.driving:drive_swaps", ttl=6.0),)
+    """Working on swaps, and choosing which model is there."""
+    return (
+        BackgroundService("swaps.drive", "spark_core.swaps.driving:drive_swaps", ttl=6.0),
+        BackgroundService("swaps.choose", "spark_core.swaps.choosing:choose_models", ttl=6.0),
+    )
 
 
 @hookimpl

@@ -12,8 +12,9 @@ from pydantic_core import from_json, to_json
 
 from ..errors import BackendError, SparkError, TimedOut
 from ..gateway.gateway import Gateway
+from .catalog import CatalogModel
 
-__all__ = ["Check", "GatewayModels", "Models"]
+__all__ = ["Check", "GatewayModels", "Models", "key_of"]
 
 #: How a model shows that it works.
 Check = Literal["chat", "completion", "embedding"]
@@ -93,6 +94,12 @@ class GatewayModels:
         if answer.status != 200:
             raise BackendError(f"{path} was answered with status {answer.status}")
         return received
+
+
+def key_of(entry: CatalogModel) -> str | None:
+    """What the server of *entry* asks of whoever speaks to it, if the entry says so."""
+    key = entry.env.get("VLLM_API_KEY")
+    return key.get_secret_value() if key else None
 
 
 def _says(event: bytes) -> bool:

@@ -43,7 +43,7 @@ def upgrade() -> None:
     op.create_index("ix_swap_events_swap", "swap_events", ["swap", "id"])
     op.create_table(
         "swap_wishes",
-        sa.Column("id", sa.String(40), primary_key=True),
+        sa.Column("id", sa.String(200), primary_key=True),
         sa.Column("model", sa.String(200), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
