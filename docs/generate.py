@@ -26,7 +26,8 @@ from spark_core import errors, hookspecs
 from spark_core.declarations import SettingsSection
 from spark_core.operations import Operation
 from spark_core.plugins import Plugin, Plugins
-from spark_core.settings import CORE_SECTIONS, variables
+from spark_core.settings import variables
+from spark_core.sources import CORE_SECTIONS
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"

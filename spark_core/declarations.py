@@ -12,14 +12,15 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel
-
 from .errors import PluginError
-from .references import Referable
+from .references import Referable, resolved
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from .settings import Settings
 
 __all__ = [
@@ -37,12 +38,24 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SettingsSection:
     """A section of ``spark.toml``: its dotted ``path`` (``http``, ``plugins.qdrant``) and model."""
 
     path: str
-    model: type[BaseModel]
+    declared: Referable[type[BaseModel]]
+
+    def __init__(self, path: str, model: Referable[type[BaseModel]]) -> None:
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "declared", model)
+
+    @cached_property
+    def model(self) -> type[BaseModel]:
+        """The model, imported if it was given by name.
+
+        :raises PluginError: it cannot be imported.
+        """
+        return resolved(self.declared)
 
 
 @dataclass(frozen=True)

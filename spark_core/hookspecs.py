@@ -8,30 +8,33 @@ group ``spark_core``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pluggy
 
-from .contracts.embedding import Embedder
-from .contracts.machines import Machines
-from .contracts.model_hosts import ModelHost
-from .contracts.records import RecordSource
-from .contracts.reranking import Reranker
-from .contracts.vectors import VectorStore
-from .declarations import (
-    BackgroundService,
-    Command,
-    Job,
-    Panel,
-    Provider,
-    Resource,
-    SettingsSection,
-    StateSchema,
-)
-from .gateway.backends import BackendKind
-from .gateway.compositions import Composition
-from .operations import Operation
-from .swaps.guards import SwapGuard
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .contracts.embedding import Embedder
+    from .contracts.machines import Machines
+    from .contracts.model_hosts import ModelHost
+    from .contracts.records import RecordSource
+    from .contracts.reranking import Reranker
+    from .contracts.vectors import VectorStore
+    from .declarations import (
+        BackgroundService,
+        Command,
+        Job,
+        Panel,
+        Provider,
+        Resource,
+        SettingsSection,
+        StateSchema,
+    )
+    from .gateway.backends import BackendKind
+    from .gateway.compositions import Composition
+    from .operations import Operation
+    from .swaps.guards import SwapGuard
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
 

@@ -28,14 +28,25 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal, Protocol, runtime_checkable
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from .errors import PluginError
 from .references import Referable, resolved
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from .requests import Empty
+
 __all__ = ["Effect", "Empty", "Operation", "Progress", "needs_of"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Empty":  # imported when it is used: declaring an operation needs no pydantic
+        from .requests import Empty
+
+        return Empty
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Effect(StrEnum):
@@ -44,10 +55,6 @@ class Effect(StrEnum):
     READ = "read"  #: changes nothing
     WRITE = "write"  #: changes data
     OPERATE = "operate"  #: touches the cluster
-
-
-class Empty(BaseModel, defer_build=True):
-    """The request of an operation that takes none."""
 
 
 @runtime_checkable
@@ -140,6 +147,8 @@ class Operation:
     @property
     def request(self) -> type[BaseModel]:
         """The request's model; :class:`Empty` where there is none."""
+        from .requests import Empty
+
         return self._model(self._annotations["request"]) if self.takes_request else Empty
 
     @cached_property
@@ -180,6 +189,8 @@ class Operation:
         return tuple(self._model(choice) for choice in choices)
 
     def _model(self, annotation: Any) -> type[BaseModel]:
+        from pydantic import BaseModel
+
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return annotation
         raise PluginError(

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pluggy
-from pydantic import BaseModel
 
 from . import hookspecs
-from .containment import ENDINGS
 from .declarations import (
     BackgroundService,
     Command,
@@ -27,9 +25,8 @@ from .errors import PluginError
 from .gateway.backends import BackendKind, Relay
 from .gateway.compositions import Composition
 from .operations import Operation
-from .references import name_of, resolved
-from .schemas import check_operation, schema_of
-from .settings import CORE_SECTIONS
+from .references import INTERRUPTS, name_of, resolved
+from .sources import CORE_SECTIONS
 from .swaps.guards import SwapGuard
 
 __all__ = ["ENTRY_POINT_GROUP", "Plugin", "Plugins"]
@@ -101,6 +98,8 @@ class Plugins:
 
     def examine(self) -> None:
         """Leave out what would spoil the documents that are made of what all plugins offer."""
+        from .schemas import check_operation, schema_of
+
         self._sift("spark_register_settings", lambda s: schema_of(s.model, f"[{s.path}]"))
         self._sift("spark_register_operations", check_operation)
         for hook in self._offers:
@@ -115,7 +114,7 @@ class Plugins:
         try:
             self._manager.register(plugin.module, plugin.name)
             self._manager.check_pending()
-        except ENDINGS:
+        except INTERRUPTS:
             raise
         except BaseException as error:
             plugin.error = _described(error)
@@ -133,7 +132,7 @@ class Plugins:
             caller = self._manager.subset_hook_caller(hook, others)
             try:
                 offered = [_checked(hook, item) for item in _returned(caller())]
-            except ENDINGS:
+            except INTERRUPTS:
                 raise
             except BaseException as error:
                 plugin.error = f"{hook}: {_described(error)}"
@@ -176,9 +175,10 @@ class Plugins:
     def settings_sections(self) -> list[SettingsSection]:
         """See :func:`.hookspecs.spark_register_settings`.
 
-        Models are built here, so that help need not: an annotation that means nothing is named.
+        Models are imported and built here, so that help need not: an annotation that means
+        nothing is named.
         """
-        self._sift("spark_register_settings", lambda section: section.model.model_rebuild())
+        self._sift("spark_register_settings", _build_model)
         return self._items("spark_register_settings")
 
     def state_schemas(self) -> list[StateSchema]:
@@ -265,6 +265,7 @@ _REFERABLE: Mapping[type, tuple[str, ...]] = {
     Operation: ("render", "precondition"),
     Composition: ("answer",),
     BackgroundService: ("run",),
+    BackendKind: ("settings", "check"),
 }
 
 
@@ -304,18 +305,26 @@ def _checked(hook: str, item: Any) -> Any:
     if not isinstance(item, expected):
         raise TypeError(f"it offers {type(item).__name__} instead of {expected.__name__}")
     if isinstance(item, SettingsSection):
-        _check_section(item)
+        if not isinstance(item.declared, str):
+            _check_model(item)
+        if item.path in {core.path for core in CORE_SECTIONS}:
+            raise TypeError(f"[{item.path}] belongs to spark-core")
     if isinstance(item, StateSchema):
         _check_migrations(item)
     claims(item)  # what has no name of its own fails here, by its plugin's
     return item
 
 
-def _check_section(section: SettingsSection) -> None:
+def _check_model(section: SettingsSection) -> None:
+    from pydantic import BaseModel
+
     if not (isinstance(section.model, type) and issubclass(section.model, BaseModel)):
         raise TypeError(f"the model of [{section.path}] is not a pydantic model")
-    if section.path in {core.path for core in CORE_SECTIONS}:
-        raise TypeError(f"[{section.path}] belongs to spark-core")
+
+
+def _build_model(section: SettingsSection) -> None:
+    _check_model(section)
+    section.model.model_rebuild()
 
 
 def _check_migrations(schema: StateSchema) -> None:
@@ -328,7 +337,7 @@ def _passes(check: Callable[[Any], object], hook: str, offer: _Offer) -> bool:
     """Whether *check* accepts what is offered; if not, its plugin is told why."""
     try:
         check(offer.item)
-    except ENDINGS:
+    except INTERRUPTS:
         raise
     except BaseException as error:
         offer.plugin.error = f"{hook}: {_described(error)}"
@@ -370,7 +379,7 @@ def _load(point: importlib.metadata.EntryPoint, enabled: bool) -> Plugin:
     if enabled:
         try:
             plugin.module = point.load()
-        except ENDINGS:
+        except INTERRUPTS:
             raise
         except BaseException as error:
             plugin.error = f"import: {_described(error)}"
@@ -381,7 +390,7 @@ def _described(error: BaseException) -> str:
     """*error* in one line."""
     try:
         text = str(error)
-    except ENDINGS:
+    except INTERRUPTS:
         raise
     except BaseException:  # it is as broken as its plugin
         text = "it cannot be told"

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import importlib
 from operator import attrgetter
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
-from .containment import ENDINGS
 from .errors import PluginError
 
-__all__ = ["Referable", "name_of", "resolved"]
+__all__ = ["INTERRUPTS", "Referable", "name_of", "resolved"]
 
 T = TypeVar("T")
+
+#: What is meant for the program, whoever's code it is raised in, where nothing is awaited; see
+#: :data:`spark_core.containment.ENDINGS`, which takes asyncio.
+INTERRUPTS: Final = (KeyboardInterrupt, GeneratorExit)
 
 #: A thing, or where it is found.
 Referable: TypeAlias = T | str
@@ -32,7 +35,7 @@ def resolved(thing: Referable[T], owner: str = "") -> T:
     module, _, attribute = thing.partition(":")
     try:
         found: T = attrgetter(attribute)(importlib.import_module(module))
-    except ENDINGS:
+    except INTERRUPTS:
         raise
     except BaseException as error:
         whose = f" of {owner}" if owner else ""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from ..errors import SettingsError
 from ..plugins import Plugins
+from ..references import resolved
 from ..settings import DataDirectory, Settings
 from .admission import Pool, open_admission
 from .backends import Backend, Group
@@ -23,7 +24,7 @@ def configured(plugins: Plugins, settings: Settings) -> list[Backend]:
     """
     backends: dict[str, Backend] = {}
     for kind in plugins.backends():
-        section = settings.section(kind.settings)
+        section = settings.section(resolved(kind.settings))
         for found in section.each(kind.name):
             if found.name in backends:
                 raise SettingsError(f"two backends are called {found.name!r}")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from ..errors import SparkError
 from ..operations import Progress
 from ..plugins import Plugins
+from ..references import resolved
 from ..settings import Settings
 from .admission import Priority
 from .backends import Backend
@@ -158,7 +159,7 @@ async def _examine(gateway: Gateway, backend: Backend) -> Finding:
             [backend.name], caller="deep health", priority=Priority.BATCH, wait_s=CHECK_SECONDS
         )
         with slot:
-            detail = await check(partial(_ask, gateway, backend))
+            detail = await resolved(check)(partial(_ask, gateway, backend))
         status: Literal["ok", "failed"] = "ok"
     except SparkError as error:
         status, detail = "failed", str(error)

@@ -8,13 +8,12 @@ from typing import Any
 from ..declarations import BackgroundService, Resource, SettingsSection, StateSchema
 from ..hookspecs import hookimpl
 from ..operations import Effect, Operation
-from .settings import GatewaySettings
 
 
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[gateway]``"""
-    return (SettingsSection("gateway", GatewaySettings),)
+    return (SettingsSection("gateway", "spark_core.gateway.settings:GatewaySettings"),)
 
 
 @hookimpl

@@ -58,7 +58,8 @@ def spark_open(spark_home: Path, spark_clock: ManualClock) -> SparkOpener:
 def _variables() -> frozenset[str]:
     """Every environment variable that a setting of something installed is read from."""
     from ..plugins import Plugins
-    from ..settings import CORE_SECTIONS, variables
+    from ..settings import variables
+    from ..sources import CORE_SECTIONS
 
     sections = (*CORE_SECTIONS, *Plugins.discover().settings_sections())
     return frozenset(name for section in sections for _, name in variables(section))

@@ -25,9 +25,10 @@ from spark_core.declarations import (
     StateSchema,
 )
 from spark_core.errors import PluginError
-from spark_core.gateway.backends import BackendKind, BackendsSection
+from spark_core.gateway.backends import BackendKind
 from spark_core.gateway.compositions import Composition
 from spark_core.gateway.relays import CHAT
+from spark_core.gateway.sections import BackendsSection
 from spark_core.operations import Effect, Operation
 from spark_core.plugins import Plugin, Plugins
 from spark_core.references import resolved

@@ -7,7 +7,6 @@ Where `search` and `search.similar` are both installed, `spark search` is the fi
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,17 +14,14 @@ from typing import Any
 
 import click
 
-from spark_core.containment import ENDINGS
 from spark_core.declarations import Command
 from spark_core.errors import InvalidRequest, PluginError
 from spark_core.operations import Effect, Operation
 from spark_core.plugins import Plugins
-from spark_core.spark import check_request
+from spark_core.references import resolved
 
 from .installed import Installed
 from .output import show, tell
-from .parameters import bind, gather, usage_error
-from .running import run
 
 __all__ = ["JSON_OPTION", "add_commands"]
 
@@ -157,6 +153,13 @@ def _maker(operation: Operation, installed: Installed) -> Callable[[], click.Com
 
 
 def _command(operation: Operation, installed: Installed) -> click.Command:
+    # Imported for the one command that is run: to list all takes none of it.
+    from spark_core.spark import check_request
+
+    from .parameters import bind, gather, usage_error
+    from .running import run
+
+    resolved(operation.handler, installed.plugins.distribution_of(operation))
     bound = bind(operation)
 
     def callback(_json: bool, _yes: bool = False, **values: Any) -> None:
@@ -208,16 +211,7 @@ def _loader(declared: Command, plugins: Plugins) -> Callable[[], click.Command]:
 
 
 def _load(declared: Command, distribution: str) -> click.Command:
-    module, _, attribute = declared.load.partition(":")
-    try:
-        command = getattr(importlib.import_module(module), attribute)
-    except ENDINGS:
-        raise
-    except BaseException as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise PluginError(
-            f"the command {declared.name!r} of {distribution} cannot be loaded: {reason}"
-        ) from error
+    command: object = resolved(declared.load, distribution)
     if not isinstance(command, click.Command):
         raise PluginError(f"{declared.load} of {distribution} is not a click command")
     return command

@@ -13,7 +13,8 @@ import click
 from spark_core.declarations import SettingsSection
 from spark_core.errors import SparkError
 from spark_core.resolution import unknown_providers
-from spark_core.settings import CORE_SECTIONS, Settings, redacted
+from spark_core.settings import Settings, redacted
+from spark_core.sources import CORE_SECTIONS
 
 from .commands import JSON_OPTION
 from .installed import current

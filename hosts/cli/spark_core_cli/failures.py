@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Final
 
@@ -11,7 +10,6 @@ import click
 from spark_core.errors import InvalidRequest, SettingsError, SparkError
 
 from .output import tell
-from .running import Unexpected
 
 __all__ = ["report"]
 
@@ -22,11 +20,13 @@ INTERRUPTED: Final = 130  # as shells have it: 128 and the number of SIGINT
 
 def report(error: BaseException, *, debug: bool) -> int:
     """Say on standard error what went wrong; with *debug* also where. Return the exit code."""
+    from asyncio import CancelledError  # only here: what succeeds need not know it
+
     error = _itself(error)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return MISUSE
-    if isinstance(error, click.Abort | KeyboardInterrupt | asyncio.CancelledError):
+    if isinstance(error, click.Abort | KeyboardInterrupt | CancelledError):
         tell("interrupted")
         return INTERRUPTED
     if debug and not isinstance(error, click.ClickException):
@@ -36,6 +36,8 @@ def report(error: BaseException, *, debug: bool) -> int:
 
 def _itself(error: BaseException) -> BaseException:
     """The error that is meant: not what it is wrapped in on its way here."""
+    from .running import Unexpected
+
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return _itself(error.exceptions[0])
     if isinstance(error, Unexpected) and error.__cause__ is not None:

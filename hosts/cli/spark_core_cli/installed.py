@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from spark_core.errors import SettingsError, SparkError
 from spark_core.operations import Operation
 from spark_core.plugins import Plugins
-from spark_core.settings import Source
-from spark_core.spark import Spark, compose
+from spark_core.sources import Source
 
 from .results import results_only
+
+if TYPE_CHECKING:
+    from spark_core.spark import Spark
 
 __all__ = ["Installed", "current", "discover", "make_current"]
 
@@ -42,6 +45,8 @@ class Installed:
         :raises SettingsError: a setting is wrong; one line of the message for each.
         :raises PluginError: a plugin is broken, and settings say that nothing starts then.
         """
+        from spark_core.spark import compose  # only here: help composes nothing
+
         if isinstance(self._source, SparkError):
             raise self._source
         return compose(self._source, plugins=self.plugins)
@@ -60,6 +65,8 @@ class Installed:
             raise error
 
     def _without_settings(self) -> Spark:
+        from spark_core.spark import compose
+
         spark = compose(Source(None, Path(), {}, {}, {}), plugins=self.plugins)
         click.echo("warning: the settings are wrong; see `spark config check`", err=True)
         return spark

@@ -6,13 +6,15 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import BaseModel
 
 from spark_core.operations import Operation
 from spark_core.references import resolved
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["clean", "show", "tell", "tell_json"]
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from spark_core import Command, SettingsSection, hookimpl
 
-from .settings import HttpSettings
-
 if TYPE_CHECKING:
     from spark_core import Spark
 
@@ -24,7 +22,7 @@ __all__ = ["create_app", "spark_register_commands", "spark_register_settings"]
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """Where and how it is served."""
-    return (SettingsSection("http", HttpSettings),)
+    return (SettingsSection("http", "spark_core_http.settings:HttpSettings"),)
 
 
 @hookimpl

@@ -10,8 +10,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field
 
 from spark_core import BackendKind, Effect, Operation, Progress
-from spark_core.gateway.backends import BackendsSection
 from spark_core.gateway.relays import EMBEDDINGS, RERANK
+from spark_core.gateway.sections import BackendsSection
 from spark_core.operations import Empty
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ import pytest
 from spark_core_http import status
 
 from spark_core import BackendKind, Effect, Operation
-from spark_core.gateway.backends import BackendsSection
 from spark_core.gateway.relays import EMBEDDINGS
+from spark_core.gateway.sections import BackendsSection
 from spark_core.introspection import list_plugins
 from spark_core.plugins import Plugin
 from spark_core.state import Leases

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic_core import from_json, to_json
-
 from spark_core import BackendKind
 from spark_core.errors import BackendError
 from spark_core.gateway.backends import Ask
 from spark_core.gateway.relays import EMBEDDINGS, RERANK
 
-from .settings import BgeM3Settings
+__all__ = ["KIND", "SETTINGS"]
 
-__all__ = ["KIND"]
+SETTINGS: Final = "spark_core_bge_m3.settings:BgeM3Settings"
 
 EMBEDDER: Final = "BAAI/bge-m3"
 RERANKER: Final = "BAAI/bge-reranker-v2-m3"
@@ -21,6 +19,8 @@ RERANKER: Final = "BAAI/bge-reranker-v2-m3"
 
 async def check(ask: Ask) -> str:
     """Let it embed a word."""
+    from pydantic_core import from_json, to_json
+
     answer = from_json(
         await ask("/v1/embeddings", to_json({"model": EMBEDDER, "input": "pump"})),
         allow_inf_nan=False,
@@ -33,7 +33,7 @@ async def check(ask: Ask) -> str:
 
 KIND = BackendKind(
     "bge_m3",
-    BgeM3Settings,
+    SETTINGS,
     (EMBEDDINGS, RERANK),
     models=(EMBEDDER, RERANKER),
     # Programs for OpenAI's API insist on its names. Its vectors have other dimensions, so that

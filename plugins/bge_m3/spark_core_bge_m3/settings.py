@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from spark_core import Env
-from spark_core.gateway.backends import Address, BackendsSection, Host, Port
+from spark_core.gateway.sections import Address, BackendsSection, Host, Port
 from spark_core.settings import Settings
 
 __all__ = ["BgeM3Settings", "is_configured"]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from spark_core import Provider, SettingsSection, hookimpl
-from spark_core.contracts.embedding import Embedder
 
-from .settings import FastembedSettings
+if TYPE_CHECKING:
+    from spark_core.contracts.embedding import Embedder
 
 
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.fastembed]``"""
-    return (SettingsSection("plugins.fastembed", FastembedSettings),)
+    return (
+        SettingsSection("plugins.fastembed", "spark_core_fastembed.settings:FastembedSettings"),
+    )
 
 
 @hookimpl

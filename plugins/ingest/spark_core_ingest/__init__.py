@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spark_core import (
     Command,
@@ -15,15 +15,15 @@ from spark_core import (
     StateSchema,
     hookimpl,
 )
-from spark_core.contracts.records import RecordSource
 
-from .settings import IngestSettings
+if TYPE_CHECKING:
+    from spark_core.contracts.records import RecordSource
 
 
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.ingest]``"""
-    return (SettingsSection("plugins.ingest", IngestSettings),)
+    return (SettingsSection("plugins.ingest", "spark_core_ingest.settings:IngestSettings"),)
 
 
 @hookimpl

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Annotated
 
-from spark_core import BackendKind, Env, SettingsSection, hookimpl
+from spark_core import BackendKind, SettingsSection, hookimpl
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import AUDIO, Ask, BackendsSection, Host, Port
+from spark_core.gateway.backends import AUDIO, Ask
 from spark_core.gateway.relays import SPEECH, VOICES
 
-__all__ = ["KIND", "KokoroSettings"]
-
-
-class KokoroSettings(BackendsSection):
-    """``[plugins.kokoro]``: where Kokoro is."""
-
-    host: Annotated[Host, Env("SPARK2_HOST")] = None
-    port: Port = 8880
+__all__ = ["KIND"]
 
 
 async def check(ask: Ask) -> str:
@@ -30,9 +22,11 @@ async def check(ask: Ask) -> str:
     return f"it spoke {len(audio)} bytes"
 
 
+SETTINGS = "spark_core_kokoro.settings:KokoroSettings"
+
 KIND = BackendKind(
     "kokoro",
-    KokoroSettings,
+    SETTINGS,
     (SPEECH, VOICES),
     models=("kokoro",),
     aliases={"tts-1": "kokoro", "tts-1-hd": "kokoro", "gpt-4o-mini-tts": "kokoro"},
@@ -45,7 +39,7 @@ KIND = BackendKind(
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.kokoro]``"""
-    return (SettingsSection("plugins.kokoro", KokoroSettings),)
+    return (SettingsSection("plugins.kokoro", SETTINGS),)
 
 
 @hookimpl

@@ -5,24 +5,16 @@ from __future__ import annotations
 import importlib.resources
 import json
 from collections.abc import Iterable
-from typing import Annotated
 
-from spark_core import BackendKind, Env, SettingsSection, hookimpl
+from spark_core import BackendKind, SettingsSection, hookimpl
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import AUDIO, Ask, BackendsSection, Host, Port
+from spark_core.gateway.backends import AUDIO, Ask
 from spark_core.gateway.relays import DIARIZATIONS, DIARIZATIONS_CHUNK, TRANSCRIPTIONS
 
-__all__ = ["KIND", "ParakeetSettings"]
+__all__ = ["KIND"]
 
 
 BOUNDARY = "a-clip-of-speech"
-
-
-class ParakeetSettings(BackendsSection):
-    """``[plugins.parakeet]``: where the speech-to-text server is."""
-
-    host: Annotated[Host, Env("SPARK2_HOST")] = None
-    port: Port = 8000
 
 
 async def check(ask: Ask) -> str:
@@ -41,9 +33,11 @@ async def check(ask: Ask) -> str:
     return f"it heard {len(text.split())} words"
 
 
+SETTINGS = "spark_core_parakeet.settings:ParakeetSettings"
+
 KIND = BackendKind(
     "parakeet",
-    ParakeetSettings,
+    SETTINGS,
     (TRANSCRIPTIONS, DIARIZATIONS, DIARIZATIONS_CHUNK),
     models=("parakeet",),
     aliases={"whisper-1": "parakeet", "gpt-4o-transcribe": "parakeet"},
@@ -56,7 +50,7 @@ KIND = BackendKind(
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.parakeet]``"""
-    return (SettingsSection("plugins.parakeet", ParakeetSettings),)
+    return (SettingsSection("plugins.parakeet", SETTINGS),)
 
 
 @hookimpl

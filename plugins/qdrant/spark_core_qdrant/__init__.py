@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from spark_core import Provider, SettingsSection, hookimpl
-from spark_core.contracts.vectors import VectorStore
 
-from .settings import QdrantSettings
+if TYPE_CHECKING:
+    from spark_core.contracts.vectors import VectorStore
 
 
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.qdrant]``"""
-    return (SettingsSection("plugins.qdrant", QdrantSettings),)
+    return (SettingsSection("plugins.qdrant", "spark_core_qdrant.settings:QdrantSettings"),)
 
 
 @hookimpl

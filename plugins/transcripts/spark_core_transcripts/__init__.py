@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from spark_core import Composition, Effect, Operation, SettingsSection, hookimpl
 from spark_core.gateway.relays import TRANSCRIPTIONS
 
-from .settings import TranscriptsSettings
-
 if TYPE_CHECKING:
     from .merging import merge
     from .rendering import Rendered, ResponseFormat, render
@@ -29,7 +27,11 @@ def __getattr__(name: str) -> Any:
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.transcripts]``"""
-    return (SettingsSection("plugins.transcripts", TranscriptsSettings),)
+    return (
+        SettingsSection(
+            "plugins.transcripts", "spark_core_transcripts.settings:TranscriptsSettings"
+        ),
+    )
 
 
 @hookimpl

@@ -14,10 +14,11 @@ from spark_core_transcripts.settings import TranscriptsSettings
 
 from spark_core.errors import BackendError, InvalidRequest, NotConfigured, Unavailable
 from spark_core.gateway.admission import Pool, Ticket, open_admission
-from spark_core.gateway.backends import Backend, BackendKind, BackendsSection, Relay
+from spark_core.gateway.backends import Backend, BackendKind, Relay
 from spark_core.gateway.forms import FilePart, Form, Span
 from spark_core.gateway.gateway import Gateway, Reply
 from spark_core.gateway.relays import DIARIZATIONS, DIARIZATIONS_CHUNK, TRANSCRIPTIONS
+from spark_core.gateway.sections import BackendsSection
 
 from .test_recordings import wav
 

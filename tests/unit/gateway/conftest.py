@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from spark_core.gateway.admission import Pool, open_admission
-from spark_core.gateway.backends import Backend, BackendKind, BackendsSection, Relay
+from spark_core.gateway.backends import Backend, BackendKind, Relay
 from spark_core.gateway.gateway import Gateway
 from spark_core.gateway.relays import CHAT, EMBEDDINGS
+from spark_core.gateway.sections import BackendsSection
 
 OpenGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 

@@ -17,7 +17,8 @@ import spark_core
 from spark_core.contracts.vectors import Mode
 from spark_core.errors import SettingsError
 from spark_core.plugins import Plugins
-from spark_core.settings import CORE_SECTIONS, variables
+from spark_core.settings import variables
+from spark_core.sources import CORE_SECTIONS
 
 from ..search import SearchHit, SearchRequest, search
 from .crm import write_crm, write_mapping
