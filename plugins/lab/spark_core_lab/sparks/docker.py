@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -363,6 +364,10 @@ def fits(container: Container, filters: Sequence[str]) -> bool:
 
 def copy(words: Sequence[str]) -> int:
     """``docker cp``"""
+    if words[0] == "-":
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
+            archive.extractall(place(words[1]), filter="data")
+        return 0
     source, target = (place(word) for word in [w for w in words if not w.startswith("-")][:2])
     if not Path(source).exists():
         fail(f"Error response from daemon: Could not find the file {source} in container")

@@ -228,7 +228,10 @@ def furnish(spark: Spark, all_: Sequence[Spark]) -> None:
     program(spark.folder / "bin" / "lab-refresh", "sparks.place", "refresh_memory()")
     for name in IN_CONTAINERS:
         program(spark.folder / "image" / name, f"sparks.{name}", "main(sys.argv[1:])")
-    script(spark.folder / "account", ACCOUNT.format(spark=spark, variable=VARIABLE))
+    variables = " ".join(VARIABLES).format(spark=spark, variable=VARIABLE)
+    script(spark.folder / "begin", BEGIN.format(spark=spark))
+    script(spark.home / ".bashrc", f". {spark.folder}/begin")  # Debian's bash reads that one
+    script(spark.folder / "account", ACCOUNT.format(spark=spark, variables=variables))
     script(
         spark.folder / "bin" / "ssh",
         f'exec ssh -F {spark.folder}/ssh_config "$@"'.replace(
@@ -240,7 +243,9 @@ def furnish(spark: Spark, all_: Sequence[Spark]) -> None:
     (spark.home / ".env").write_text(f"CLUSTER_NODES={nodes}\nLOCAL_IP={spark.name}\n")
     (spark.folder / "ssh_config").write_text("".join(OTHER.format(spark=other) for other in all_))
     keys = spark.key.parent
-    (spark.folder / "sshd_config").write_text(SSHD_CONFIG.format(spark=spark, keys=keys, host=HOST))
+    (spark.folder / "sshd_config").write_text(
+        SSHD_CONFIG.format(spark=spark, keys=keys, host=HOST, variables=variables)
+    )
     spark.clear()
 
 
@@ -259,14 +264,28 @@ def program(file: Path, module: str, call: str) -> None:
     script(file, f'exec {words} "$@"')
 
 
-#: What the server runs for whoever logs in: the command, in the machine's own surroundings.
-ACCOUNT = """
+#: The surroundings of whoever is on the machine, wherever they come from.
+VARIABLES: Final = (
+    "HOME={spark.home}",
+    "PATH={spark.folder}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+    "LANG=C.UTF-8",
+    "{variable}={spark.folder}",
+    "SPARK_MEMINFO={spark.folder}/meminfo",
+    "BASH_ENV={spark.folder}/begin",
+)
+
+#: What a shell does first; sshd itself would begin in the home of whoever runs the test. It is no
+#: ``ForceCommand``, since sshd passes no signals on to those.
+BEGIN = """
+unset BASH_ENV
+[ -e {spark.folder}/faults/ssh_hangs ] && exec sleep 1000
 cd {spark.home}
-set -- env -i HOME={spark.home} USER={spark.user} LOGNAME={spark.user} SHELL=/bin/sh LANG=C.UTF-8 \\
-    PATH={spark.folder}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \\
-    {variable}={spark.folder} SPARK_MEMINFO={spark.folder}/meminfo
-[ -e {spark.folder}/faults/ssh_hangs ] && exec "$@" sleep 1000
-exec "$@" sh -c "$SSH_ORIGINAL_COMMAND"
+"""
+
+#: Runs a command as a login does, without SSH.
+ACCOUNT = """
+. {spark.folder}/begin
+exec env -i USER={spark.user} LOGNAME={spark.user} {variables} sh -c "$SSH_ORIGINAL_COMMAND"
 """
 
 OTHER = """
@@ -290,7 +309,6 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-ForceCommand {spark.folder}/account
-SetEnv HOME={spark.home}
+SetEnv {variables}
 LogLevel ERROR
 """
