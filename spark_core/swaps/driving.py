@@ -14,6 +14,7 @@ from ..contracts.model_hosts import ModelHost
 from ..errors import BackendError, LeaseHeld, NotConfigured, SparkError
 from ..gateway.gateway import Gateway
 from ..plugins import Plugins
+from ..references import resolved
 from ..state import Leases, State
 from .catalog import Catalog
 from .doors import GatewayDoor
@@ -88,7 +89,7 @@ class Swaps:
 
         def ask(connection: Connection) -> None:
             for guard in self._guards:
-                guard.check(connection, token, self._clock.now())
+                resolved(guard.check)(connection, token, self._clock.now())
 
         with contained("a swap guard"):
             await self._state.read(ask)

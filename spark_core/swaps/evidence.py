@@ -12,7 +12,7 @@ from ..contracts.model_hosts import HostState
 from .memory import GIB
 from .models import Failure
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "what_stays"]
 
 #: Seconds that a launcher which is done may take until its container shows.
 GRACE: Final = 20.0
@@ -125,3 +125,16 @@ class Watch:
         if self._named:
             message = f"{message}; its log says {self._named.replace('-', ' ')}"
         return Failure(code=self._named or code, message=message, evidence=evidence)
+
+
+def what_stays(state: HostState | None, reason: str, seconds: float) -> Failure:
+    """What is still there *seconds* after it was stopped; *reason* is why nothing is known."""
+    if state is None or reason:
+        return Failure(code="unreachable", message=f"it could not be stopped: {reason}")
+    unseen = {n: s.error for n, s in state.nodes.items() if s.error}
+    containers = {n: s.container.id for n, s in state.nodes.items() if s.container}
+    ports = [n for n, s in state.nodes.items() if s.port_taken]
+    code = "unreachable" if unseen else "container-stays" if containers else "port-stays-busy"
+    evidence = {"containers": containers, "ports_busy_on": ports, "unseen": unseen}
+    where = ", ".join([*unseen] or [*containers] or ports)
+    return Failure(code=code, message=f"{code} on {where} after {seconds:g} s", evidence=evidence)

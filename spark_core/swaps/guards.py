@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ..references import Referable
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -24,4 +26,4 @@ class SwapGuard:
     """
 
     name: str
-    check: Callable[[Connection, str | None, datetime], None]
+    check: Referable[Callable[[Connection, str | None, datetime], None]]

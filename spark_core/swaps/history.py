@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
 from ..errors import Conflict, NotFound
+from ..references import resolved
 from ..state import Lease, Leases, State
 from ..state.times import aware
 from .models import Outcome, Phase, Step, Swap, SwapEvent
@@ -57,7 +58,7 @@ class SwapHistory:
 
         def transaction(connection: Connection) -> None:
             for guard in guards:
-                guard.check(connection, token, self._clock.now())
+                resolved(guard.check)(connection, token, self._clock.now())
             if running := _running(connection, swap.host):
                 raise SwapRuns(running)
             swap.steps = [Step(phase=swap.phase, at=swap.created_at)]

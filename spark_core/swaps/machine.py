@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -18,9 +18,10 @@ from ..contracts.model_hosts import HostState, ModelHost
 from ..errors import LeaseLost, NotConfigured, NotFound, SparkError, Unavailable
 from ..state import Lease
 from .catalog import Catalog, CatalogModel
-from .evidence import Watch
+from .evidence import Watch, what_stays
 from .history import SwapHistory
-from .memory import GIB, lacking, shown
+from .logs import LaunchLog
+from .memory import GIB, lacking, not_released
 from .models import Counts, Failure, Memory, Outcome, Phase, Swap
 from .readiness import Models, key_of
 from .settings import SwapSettings
@@ -33,9 +34,6 @@ POLL: Final = 1.0
 #: Seconds that the door stays closed when nobody keeps it so, and between keeping it so.
 CLOSED: Final = 10.0
 KEEP: Final = 2.0
-
-#: What is shorter than this stands in logs for many reasons.
-SECRET: Final = 6
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -274,7 +272,7 @@ class Machine:
             if state is not None and not reason and state.is_empty:
                 return
             if self._parts.clock.now() >= end:
-                raise _Stuck(_what_stays(state, reason, self._settings.release_s))
+                raise _Stuck(what_stays(state, reason, self._settings.release_s))
             await self._parts.pause(POLL)
 
     async def _release(self, entry: CatalogModel | None) -> None:
@@ -294,7 +292,7 @@ class Machine:
             if not short:
                 break
             if self._parts.clock.now() >= end:
-                raise _Stuck(_not_released(state, [*short], wanted, self._settings.release_s))
+                raise _Stuck(not_released(state, [*short], wanted, self._settings.release_s))
             await self._parts.pause(POLL)
         for name, node in state.nodes.items():
             swap.memory.setdefault(name, Memory()).empty = node.memory_available
@@ -331,8 +329,10 @@ class Machine:
         """
         watch = Watch(self._swap.launch, entry.nodes, self._parts.clock.now())
         end = self._since(Phase.LAUNCHED) + timedelta(seconds=entry.ready_s)
-        async with self._log_kept(watch, entry):
+        log = LaunchLog(self._host, self._history, self._swap, self._parts.pause)
+        async with log.followed(watch, entry):
             while not await self._is_ready(entry, watch):
+                await log.write()
                 if self._parts.clock.now() >= end:
                     raise _Broken(watch.too_late(entry.ready_s))
                 await self._heed_cancel()
@@ -359,31 +359,6 @@ class Machine:
         except SparkError:
             return False
         return True
-
-    @asynccontextmanager
-    async def _log_kept(self, watch: Watch, entry: CatalogModel) -> AsyncIterator[None]:
-        """While the block runs, the launcher's log goes to the state as it comes."""
-        following = asyncio.create_task(self._follow(watch, entry), name="log of a launch")
-        try:
-            yield
-        finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError, SparkError):
-                await following
-
-    async def _follow(self, watch: Watch, entry: CatalogModel) -> None:
-        values = (value.get_secret_value() for value in entry.env.values())
-        secrets = [value for value in values if len(value) >= SECRET]
-        while True:
-            with suppress(SparkError):  # there is none yet, or its machine is away
-                async with aclosing(self._host.log(self._swap.launch)) as lines:
-                    async for line in lines:
-                        for secret in secrets:
-                            line = line.replace(secret, "***")
-                        watch.add_log([line])
-                        await self._history.log(self._swap, [line])
-                return
-            await self._parts.pause(POLL)
 
     # ------------------------------------------------------------------------------ what helps them
 
@@ -499,33 +474,3 @@ def _refused(code: str, message: str) -> _Refused:
 
 def _broken(code: str, message: str) -> _Broken:
     return _Broken(Failure(code=code, message=message))
-
-
-def _what_stays(state: HostState | None, reason: str, seconds: float) -> Failure:
-    if state is None or reason:
-        return Failure(code="unreachable", message=f"it could not be stopped: {reason}")
-    unseen = {n: s.error for n, s in state.nodes.items() if s.error}
-    containers = {n: s.container.id for n, s in state.nodes.items() if s.container}
-    ports = [n for n, s in state.nodes.items() if s.port_taken]
-    code = "unreachable" if unseen else "container-stays" if containers else "port-stays-busy"
-    evidence = {"containers": containers, "ports_busy_on": ports, "unseen": unseen}
-    where = ", ".join([*unseen] or [*containers] or ports)
-    return Failure(code=code, message=f"{code} on {where} after {seconds:g} s", evidence=evidence)
-
-
-def _not_released(
-    state: HostState, short: list[str], wanted: dict[str, int], seconds: float
-) -> Failure:
-    available = shown(state)
-    numbers = {
-        n: {"available_gib": available[n], "wanted_gib": round(wanted.get(n, 0) / GIB, 1)}
-        for n in short
-    }
-    where = "; ".join(
-        f"{n}: {v['available_gib']} GiB of {v['wanted_gib']}" for n, v in numbers.items()
-    )
-    return Failure(
-        code="memory-not-released",
-        message=f"memory did not come back within {seconds:g} s ({where})",
-        evidence=numbers,
-    )

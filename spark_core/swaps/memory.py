@@ -12,7 +12,7 @@ from typing import Final
 from ..contracts.model_hosts import HostState
 from .models import Failure
 
-__all__ = ["GIB", "lacking", "shown"]
+__all__ = ["GIB", "lacking", "not_released"]
 
 GIB: Final = 1024**3
 
@@ -46,7 +46,26 @@ def lacking(
     return Failure(code="not-enough-memory", message=where, evidence=short)
 
 
-def shown(state: HostState) -> dict[str, float | None]:
+def not_released(
+    state: HostState, short: list[str], wanted: dict[str, int], seconds: float
+) -> Failure:
+    """What did not come back on the machines *short*, of what was *wanted* in bytes."""
+    available = _shown(state)
+    numbers = {
+        n: {"available_gib": available[n], "wanted_gib": round(wanted.get(n, 0) / GIB, 1)}
+        for n in short
+    }
+    where = "; ".join(
+        f"{n}: {v['available_gib']} GiB of {v['wanted_gib']}" for n, v in numbers.items()
+    )
+    return Failure(
+        code="memory-not-released",
+        message=f"memory did not come back within {seconds:g} s ({where})",
+        evidence=numbers,
+    )
+
+
+def _shown(state: HostState) -> dict[str, float | None]:
     """What is available on each machine, in GiB; None where it cannot be reached."""
     return {n: None if s.error else _gib(s.memory_available) for n, s in state.nodes.items()}
 

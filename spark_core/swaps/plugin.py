@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from ..declarations import BackgroundService, Resource, SettingsSection, StateSchema
 from ..hookspecs import hookimpl
 from ..operations import Effect, Operation
-from .settings import SwapSettings
 
 _CATALOG = "spark_core.swaps.catalog_operations"
 
@@ -118,7 +117,7 @@ SWAP_OPERATIONS = (
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[swaps]``"""
-    return (SettingsSection("swaps", SwapSettings),)
+    return (SettingsSection("swaps", "spark_core.swaps.settings:SwapSettings"),)
 
 
 @hookimpl

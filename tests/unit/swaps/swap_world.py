@@ -77,6 +77,7 @@ class World:
     """``loads`` says how a launch goes: pauses until it is ready; None for never."""
 
     def __init__(self, state: State, folder: Path) -> None:
+        self.state = state
         self.clock = ManualClock()
         self.host = FakeModelHost(("spark1", "spark2"))
         self.door = FakeDoor()
