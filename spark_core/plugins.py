@@ -266,6 +266,7 @@ _REFERABLE: Mapping[type, tuple[str, ...]] = {
     Composition: ("answer",),
     BackgroundService: ("run",),
     BackendKind: ("settings", "check"),
+    SwapGuard: ("check",),
 }
 
 

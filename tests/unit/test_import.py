@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import pkgutil
 import subprocess
@@ -44,12 +45,17 @@ ON_USE = ("spark_core.http_client", "spark_core.testing", "spark_core.state.migr
 
 def imported(code: str) -> set[str]:
     """The top-level names of all that is imported by *code* in a fresh interpreter."""
+    return {name.partition(".")[0] for name in modules(code)}
+
+
+def modules(code: str) -> set[str]:
+    """All modules that are imported by *code* in a fresh interpreter."""
+    at_the_end = "import atexit, sys; atexit.register(lambda: print('', *sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", f"{at_the_end}\n{code}"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_importing_spark_core_is_light() -> None:
@@ -69,13 +75,15 @@ def test_finding_plugins_is_light() -> None:
     assert not imported(code) & HEAVY
 
 
-def test_finding_plugins_builds_no_model() -> None:
-    """Help needs none, and the first that is built also loads what pydantic builds with."""
+def test_loading_what_works_builds_no_model() -> None:
+    """The command that runs needs its own, and building all takes longer than all the rest."""
     code = """
 from pydantic import BaseModel
 from spark_core.plugins import Plugins
 
-list(Plugins.discover(examined=False))
+plugins = Plugins.discover(examined=False)
+[operation.function for operation in plugins.operations()]
+[section.model for section in plugins._items("spark_register_settings")]
 models = set(BaseModel.__subclasses__())
 while deeper := {inner for model in models for inner in model.__subclasses__()} - models:
     models |= deeper
@@ -84,6 +92,41 @@ built = sorted(f"{m.__module__}.{m.__name__}" for m in models if m.__pydantic_co
 assert not built, built
 """
     imported(code)
+
+
+#: What help shall not load: what works, what checks settings, and what these load.
+WORKING = {
+    "asyncio",
+    "pydantic",
+    "spark_core.gateway.gateway",
+    "spark_core.introspection",
+    "spark_core.settings",
+    "spark_core.spark",
+    "spark_core.state",
+    "spark_core_bge_m3.providers",
+    "spark_core_fastembed.embedder",
+    "spark_core_http.app",
+    "spark_core_ingest.backfill",
+    "spark_core_ingest.search",
+    "spark_core_ingest.settings",
+    "spark_core_ingest.sqlite",
+    "spark_core_qdrant.store",
+    "spark_core_transcripts.answering",
+    "spark_core_transcripts.operation",
+}
+
+
+def test_help_loads_nothing_that_works() -> None:
+    """It tells what is declared: so it stays quick, however many plugins there are."""
+    loaded = modules("from spark_core_cli.main import make_command as make; make()(['--help'])")
+    assert {"spark_core.plugins", "spark_core_ingest"} <= loaded
+    assert not loaded & WORKING
+
+
+@pytest.mark.parametrize("name", sorted(WORKING))
+def test_what_help_does_not_load_is_there(name: str) -> None:
+    """The rule above is not kept by a name that nothing has any more."""
+    assert importlib.util.find_spec(name) is not None
 
 
 @pytest.mark.parametrize("module", PLUGINS)
