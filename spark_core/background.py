@@ -1,11 +1,11 @@
-"""Runs background services: each in exactly one process of all that try, by lease."""
+"""Runs background services: each in exactly one process of all that try, by lease, or in all."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from .containment import ENDINGS
@@ -53,10 +53,13 @@ async def _take_part(
 
     Waiting a third of the time to live between tries, a standby takes over within it.
     """
+    while service.everywhere:
+        await _run(service, resolver, {})
+        await pause(service.ttl / 3)
     while True:
         try:
             async with leases.hold(f"background:{service.name}", service.ttl * 2 / 3) as lease:
-                await _run(service, resolver, lease)
+                await _run(service, resolver, {Lease: lease})
         except SparkError:
             pass  # another holds the lease, or the state is away: either way, try again
         except Exception as error:
@@ -64,10 +67,12 @@ async def _take_part(
         await pause(service.ttl / 3)
 
 
-async def _run(service: BackgroundService, resolver: Resolver, lease: Lease) -> None:
+async def _run(
+    service: BackgroundService, resolver: Resolver, needs: Mapping[type, object]
+) -> None:
     try:
         run = resolved(service.run)
-        await run(**await resolver.fill(run, {Lease: lease}))
+        await run(**await resolver.fill(run, needs))
     except NotConfigured as error:
         log.debug("background service %s waits for its settings: %s", service.name, error)
     except ENDINGS:

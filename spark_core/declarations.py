@@ -119,11 +119,13 @@ class BackgroundService:
 
     When the process that runs it dies, another takes over within ``ttl`` seconds. ``run`` is
     cancelled when its lease is lost; one that returns or fails is started again after a pause.
+    One that is to be ``everywhere`` runs in every process, and needs no lease.
     """
 
     name: str
     run: Referable[Callable[..., Awaitable[None]]]
     ttl: float = 15.0
+    everywhere: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class BackgroundStatus(BaseModel, defer_build=True):
     """One background service, and who runs it now."""
 
     name: str
+    everywhere: bool = Field(default=False, description="It runs in every process.")
     holder: str | None = None
     fence: int | None = None
     until: datetime | None = None
@@ -91,7 +92,7 @@ async def list_background(request: Empty, plugins: Plugins, leases: Leases) -> B
     """List the background services and which process runs each."""
     services = []
     for service in plugins.background_services():
-        status = BackgroundStatus(name=service.name)
+        status = BackgroundStatus(name=service.name, everywhere=service.everywhere)
         if lease := await leases.current(f"background:{service.name}"):
             status = BackgroundStatus(
                 name=service.name, holder=lease.holder, fence=lease.fence, until=lease.expires_at

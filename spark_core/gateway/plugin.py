@@ -81,5 +81,7 @@ def spark_register_operations() -> Iterable[Operation]:
 def spark_register_background_services() -> Iterable[BackgroundService]:
     """Watching the backends."""
     return (
-        BackgroundService("gateway.probe", "spark_core.gateway.probing:probe_backends", ttl=6.0),
+        BackgroundService(
+            "gateway.probe", "spark_core.gateway.probing:probe_backends", everywhere=True
+        ),
     )

@@ -8,6 +8,7 @@ and remembered for half a minute, so that a slow name server is not asked for ea
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import time
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from ..errors import SettingsError, Unavailable
 from .connection import Connection, Header, Stale, nothing
 
-__all__ = ["Refused", "Upstream"]
+__all__ = ["HERE", "Exhausted", "Refused", "Upstream"]
 
 Body = bytes | AsyncIterable[bytes]
 
@@ -34,9 +35,18 @@ NAME_SECONDS: Final = 30.0
 #: Seconds that an answer may be silent, where it is not said.
 SILENT_SECONDS: Final = 600.0
 
+#: What goes wrong on this machine when it opens a connection, whatever the other one does.
+HERE: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+
 
 class Refused(Unavailable):
     """No connection came about, so nothing was sent: it is safe to try again."""
+
+
+class Exhausted(Unavailable):
+    """This machine cannot open another connection: that says nothing of any backend."""
 
 
 class Upstream:
@@ -78,6 +88,7 @@ class Upstream:
         *silent_s* seconds.
 
         :raises Refused: no connection came about.
+        :raises Exhausted: this machine cannot open another one.
         :raises TimedOut: there was no answer in time.
         :raises BrokenOff: the connection was closed before there was one.
         """
@@ -181,8 +192,12 @@ class Upstream:
                 )
         except TimeoutError:
             raise Refused(f"{self.shown} cannot be reached: no connection in time") from None
+        except UnicodeError:
+            raise Refused(f"{self.shown} cannot be reached: no host can have that name") from None
         except OSError as error:
             self._address = None
+            if error.errno in HERE:
+                raise Exhausted(f"no connection can be opened: {_why(error)}") from None
             raise Refused(f"{self.shown} cannot be reached: {_why(error)}") from None
         return connection
 

@@ -64,6 +64,24 @@ def service(run: Callable[..., Awaitable[None]], ttl: float = 1.5) -> Background
     return BackgroundService("outbox", run, ttl)
 
 
+async def test_what_is_to_be_everywhere_runs_in_each(spark: Spark) -> None:
+    """Without a lease; one that returns is started again."""
+    runs: asyncio.Queue[int] = asyncio.Queue()
+
+    async def run() -> None:
+        runs.put_nowait(1)
+
+    everywhere = BackgroundService("probe", run, 0.03, everywhere=True)
+    leases = await leases_of(spark)
+    async with (
+        background.running([everywhere], spark.resolver, leases),
+        background.running([everywhere], spark.resolver, leases),
+    ):
+        for _ in range(4):
+            await runs.get()
+    assert await leases.current("background:probe") is None
+
+
 async def test_one_of_many_runs_it(spark: Spark) -> None:
     """Four runners try, again and again, and one service runs."""
     running = 0
