@@ -17,8 +17,6 @@ from spark_core import (
 )
 from spark_core.swaps.guards import SwapGuard
 
-from .settings import CoordinationSettings
-
 _HERE = "spark_core_coordination"
 _TOKEN = {"x-spark-lock-token": "token"}
 
@@ -26,7 +24,7 @@ _TOKEN = {"x-spark-lock-token": "token"}
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.coordination]``"""
-    return (SettingsSection("plugins.coordination", CoordinationSettings),)
+    return (SettingsSection("plugins.coordination", f"{_HERE}.settings:CoordinationSettings"),)
 
 
 @hookimpl
@@ -47,9 +45,7 @@ def spark_register_resources() -> Iterable[Resource[Any]]:
 @hookimpl
 def spark_register_swap_guards() -> Iterable[SwapGuard]:
     """While it is reserved, models are swapped by whoever shows the token."""
-    from .locks import guard
-
-    return (SwapGuard("reservation", guard),)
+    return (SwapGuard("reservation", f"{_HERE}.locks:guard"),)
 
 
 @hookimpl
