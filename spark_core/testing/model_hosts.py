@@ -198,7 +198,7 @@ class ModelHostConformance(AsyncSuite):
         """What is begun later with a lower one does not happen."""
         await rig.host.observe(fence=5)
         with pytest.raises(LeaseLost):
-            await rig.host.launch(a_launch(nodes=2), 4)
+            await rig.host.launch(a_launch(), 4)
         assert (await rig.host.observe()).is_empty
         await rig.host.observe(fence=5)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from spark_core import BackendKind, Relay, SettingsSection, hookimpl
+from spark_core import BackendKind, Provider, Relay, SettingsSection, hookimpl
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import Ask
+from spark_core.gateway.backends import Ask, Backend
 from spark_core.gateway.relays import (
     CHAT,
     COMPLETIONS,
@@ -19,10 +20,13 @@ from spark_core.gateway.relays import (
     TOKENIZE,
 )
 
+if TYPE_CHECKING:
+    from spark_core.contracts.model_hosts import ModelHost
+
 __all__ = ["KIND"]
 
 
-async def check(ask: Ask) -> str:
+async def check(ask: Ask, backend: Backend) -> str:
     """Let the model say one token."""
     models = json.loads(await ask("/v1/models"))["data"]
     if not models:
@@ -61,3 +65,10 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 def spark_register_backends() -> Iterable[BackendKind]:
     """vLLM's own API."""
     return (KIND,)
+
+
+@hookimpl
+def spark_register_model_hosts() -> Iterable[Provider[ModelHost]]:
+    """Models in containers, on machines that are reached over SSH."""
+    opened = "spark_core_vllm.model_host:open_model_host"
+    return (Provider("vllm", opened, configured="spark_core_vllm.settings:is_configured"),)

@@ -250,6 +250,17 @@ def unpause(container: Container, grace: float) -> None:
     container.change(Status="running")
 
 
+def wait(words: Sequence[str]) -> int:
+    """``docker wait``"""
+    container = need(words[0])
+    code = 0
+    while container.running:
+        time.sleep(0.01)
+        code = container.state.get("ExitCode", code)
+    print(container.state.get("ExitCode", code))
+    return 0
+
+
 def rm(words: Sequence[str]) -> int:
     """``docker rm``"""
     options = parser("rm")
@@ -292,7 +303,13 @@ def rendered(template: str, value: Any) -> str:
         if words[0] == "json":
             return json.dumps(look(words[1]))
         found = look(words[0])
-        return {True: "true", False: "false", None: "<no value>"}.get(found, str(found))
+        return (
+            str(found).lower()
+            if isinstance(found, bool)
+            else "<no value>"
+            if found is None
+            else str(found)
+        )
 
     text = re.sub(r"\{\{\s*(.*?)\s*\}\}", replace, template)
     return text.replace(r"\t", "\t").replace(r"\n", "\n")
@@ -404,6 +421,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "restart": lambda words: each(words, "restart", restart),
     "pause": lambda words: each(words, "pause", pause),
     "unpause": lambda words: each(words, "unpause", unpause),
+    "wait": wait,
     "rm": rm,
     "inspect": inspect,
     "ps": ps,

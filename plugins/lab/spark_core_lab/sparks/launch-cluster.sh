@@ -6,7 +6,7 @@
 #   - with -d, the container idles, whatever becomes of the command in it
 #   - `stop` always succeeds
 #   - VLLM_SPARK_EXTRA_DOCKER_ARGS is broken into words by the shell, on both machines
-#   - SPARK_LAB_FLATTENS: arguments of `exec` are joined with spaces, as early versions did
+#   - with the fault `flattens`: words after `exec` are joined with spaces, as early versions did
 
 folder=$(dirname "$(realpath "$0")")
 name=vllm_node image=vllm-node nodes= solo= daemon= action=start command=
@@ -25,7 +25,8 @@ while [ $# -gt 0 ]; do
         exec)
             action=exec
             shift
-            if [ -n "${SPARK_LAB_FLATTENS:-}" ]; then command="$*"; else command=$(printf '%q ' "$@"); fi
+            command=$(printf '%q ' "$@")
+            [ -e "$SPARK_LAB_MACHINE/faults/flattens" ] && command="$*"
             break ;;
         *) echo "Error: Unknown argument or action: $1"; exit 1 ;;
     esac

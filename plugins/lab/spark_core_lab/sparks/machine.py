@@ -52,6 +52,7 @@ class Spark:
     ``model_gib``       what a model takes of the memory's 110 GiB (60)
     ``memory_taken_gib`` what else is taken
     ``missing_images``  (names) images that there are not
+    ``flattens``        ``launch-cluster.sh`` joins words with spaces, as early versions did
     ``ssh_hangs``       commands over SSH never begin
     ``knobs``           see :class:`spark_core_lab.knobs.Knobs`
     ==================  ==================================================================
