@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 from ..references import Referable
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from .sections import BackendSettings, BackendsSection
 
 __all__ = [
@@ -86,7 +88,8 @@ class BackendKind:
     ``lists_models`` says that ``GET /v1/models`` tells its models; else ``models`` are those of
     a server whose settings name none, and ``aliases`` the names that OpenAI's clients use.
     ``health`` is the path of its own health check. ``check`` is handed something that asks one
-    server, and does real work there: it says what it saw, or raises.
+    server, and that server's description, and does real work there: it says what it saw, or
+    raises.
     """
 
     name: str
@@ -98,7 +101,7 @@ class BackendKind:
     health: str = "/health"
     group: Group | None = None
     limit: int = LIMIT
-    check: Referable[Callable[[Ask], Awaitable[str]]] | None = None
+    check: Referable[Callable[[Ask, Backend], Awaitable[str]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Backend:
     aliases: Mapping[str, str]
     limit: int
     section: BackendsSection
+    api_key: SecretStr | None = None
 
     @classmethod
     def of(cls, kind: BackendKind, section: BackendsSection, found: BackendSettings) -> Self:
@@ -124,7 +128,15 @@ class Backend:
             aliases={**kind.aliases, **found.aliases},
             limit=found.limit or kind.limit,
             section=section,
+            api_key=found.api_key,
         )
+
+    @property
+    def credentials(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The header that goes with the gateway's own questions, if there is a key."""
+        if self.api_key is None:
+            return ()
+        return ((b"authorization", b"Bearer " + self.api_key.get_secret_value().encode()),)
 
     def serves(self, relay: Relay) -> bool:
         """Whether requests of *relay* can go here."""

@@ -64,8 +64,11 @@ class Target:
 class Gateway:
     """Every backend that is configured, in one process."""
 
-    def __init__(self, backends: Sequence[Backend], admission: Admission) -> None:
+    def __init__(
+        self, backends: Sequence[Backend], admission: Admission, disabled: Sequence[Backend] = ()
+    ) -> None:
         self.backends = {backend.name: backend for backend in backends}
+        self._disabled = disabled
         self.admission = admission
         self._upstreams = {b.name: Upstream(b.url, verify=b.section.verify_tls) for b in backends}
         self._serving: dict[Relay, list[Backend]] = {}
@@ -95,11 +98,19 @@ class Gateway:
             found = [backend for backend in self.backends.values() if backend.serves(relay)]
             self._serving[relay] = found
         if not found:
-            raise NotConfigured(
-                f"no backend that serves {relay.path} is configured",
-                hint="set the url in its section of spark.toml",
-            )
+            raise self._unserved(relay)
         return found
+
+    def _unserved(self, relay: Relay) -> NotConfigured:
+        if off := [backend.name for backend in self._disabled if backend.serves(relay)]:
+            return NotConfigured(
+                f"what serves {relay.path} is disabled: {', '.join(off)}",
+                hint="take it out of DISABLED_SERVICES, or of disabled in [gateway]",
+            )
+        return NotConfigured(
+            f"no backend that serves {relay.path} is configured",
+            hint="set the url in its section of spark.toml",
+        )
 
     def chooses(self, relay: Relay) -> bool:
         """Whether several backends serve *relay*, so that the model's name says which."""
@@ -126,19 +137,22 @@ class Gateway:
         raise UnknownModel(model, {m for b in backends for m in self._names(b)})
 
     def _named(self, backends: Iterable[Backend], model: str | None) -> list[Target]:
-        targets = []
+        """Those that have it; if none is known to, those that did not say what they have."""
+        sure, unsure = [], []
         for backend in backends:
             models = self.models(backend)
             real = backend.aliases.get(model, model) if model is not None else None
-            # What a backend serves may be unknown: it is down, or was never asked. Then it is
-            # the backend that says whether it has the model.
-            unknown = not models and self._listed_at.get(backend.name) is not None
-            if real is None or real in models or unknown:
-                targets.append(Target(backend, self._upstreams[backend.name], real))
-        return targets
+            target = Target(backend, self._upstreams[backend.name], real)
+            if real is None or real in models:
+                sure.append(target)
+            elif not models and self._listed_at.get(backend.name) is not None:
+                unsure.append(target)  # it is down, or does not tell us: it says whether it has it
+        return sure or unsure
 
     def _names(self, backend: Backend) -> set[str]:
-        return {*self.models(backend), *backend.aliases}
+        """Its models, and the other names of those."""
+        models = self.models(backend)
+        return {*models, *(name for name, real in backend.aliases.items() if real in models)}
 
     # --------------------------------------------------------------------- changing models
 
@@ -222,13 +236,15 @@ class Gateway:
         :raises BackendError: it answers with another status than success.
         :raises SparkError: it cannot be reached, or does not answer within *wait_s*.
         """
-        headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
+        headers = [*backend.credentials]
+        if body:
+            headers += (b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))
         try:
             async with asyncio.timeout(wait_s):
                 answer = await self._upstreams[backend.name].ask(
                     b"POST" if body else b"GET",
                     path.encode(),
-                    headers if body else (),
+                    headers,
                     body,
                     first_byte_s=wait_s,
                 )

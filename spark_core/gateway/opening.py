@@ -37,10 +37,12 @@ async def open_gateway(
     plugins: Plugins, settings: Settings, gateway: GatewaySettings, data: DataDirectory
 ) -> AsyncIterator[Gateway]:
     """The gateway of this process; its limits hold for all processes that share *data*."""
-    backends = [b for b in configured(plugins, settings) if not is_disabled(b, gateway)]
+    found = configured(plugins, settings)
+    disabled = [backend for backend in found if is_disabled(backend, gateway)]
+    backends = [backend for backend in found if backend not in disabled]
     pools = [*_groups(backends, gateway), *_pools(backends)]
     async with open_admission(data.made() / "gateway", pools) as admission:
-        opened = Gateway(backends, admission)
+        opened = Gateway(backends, admission, disabled)
         try:
             yield opened
         finally:
@@ -48,8 +50,13 @@ async def open_gateway(
 
 
 def is_disabled(backend: Backend, settings: GatewaySettings) -> bool:
-    """Whether settings say to leave *backend* alone."""
-    return backend.name in settings.disabled or backend.kind.name in settings.disabled
+    """Whether settings say to leave *backend* alone; a hyphen is as good as an underscore."""
+    disabled = {_plain(name) for name in settings.disabled}
+    return not disabled.isdisjoint((_plain(backend.name), _plain(backend.kind.name)))
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def _pools(backends: Iterable[Backend]) -> Iterator[Pool]:

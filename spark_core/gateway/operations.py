@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from ..containment import contained
 from ..errors import SparkError
 from ..operations import Progress
 from ..plugins import Plugins
@@ -158,12 +159,12 @@ async def _examine(gateway: Gateway, backend: Backend) -> Finding:
         slot = await gateway.admission.admit(
             [backend.name], caller="deep health", priority=Priority.BATCH, wait_s=CHECK_SECONDS
         )
-        with slot:
-            detail = await resolved(check)(partial(_ask, gateway, backend))
+        with slot, contained(f"the check of {backend.name}"):
+            detail = await resolved(check)(partial(_ask, gateway, backend), backend)
         status: Literal["ok", "failed"] = "ok"
     except SparkError as error:
         status, detail = "failed", str(error)
-    except (ValueError, LookupError, TypeError) as error:
+    except Exception as error:  # the check is a plugin's, and what it is handed a backend's
         status, detail = "failed", f"it answered something else ({type(error).__name__})"
     return Finding(status=status, took_s=round(time.monotonic() - began, 3), detail=detail)
 
@@ -188,9 +189,18 @@ class Connectivity(BaseModel, defer_build=True):
     outages: list[Outage]
 
 
-async def connectivity(request: ConnectivityRequest, outages: OutageLog) -> Connectivity:
+async def connectivity(
+    request: ConnectivityRequest,
+    outages: OutageLog,
+    plugins: Plugins,
+    settings: Settings,
+    own: GatewaySettings,
+) -> Connectivity:
     """List when backends took no connections."""
-    found = await outages.newest(limit=request.limit, backend=request.backend, since=request.since)
+    disabled = [b.name for b in configured(plugins, settings) if is_disabled(b, own)]
+    found = await outages.newest(
+        limit=request.limit, backend=request.backend, since=request.since, without=disabled
+    )
     return Connectivity(outages=list(found))
 
 

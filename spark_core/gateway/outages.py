@@ -71,13 +71,19 @@ class OutageLog:
         return {row["backend"]: aware(row["start"]) for row in rows}
 
     async def newest(
-        self, *, limit: int = 100, backend: str | None = None, since: datetime | None = None
+        self,
+        *,
+        limit: int = 100,
+        backend: str | None = None,
+        since: datetime | None = None,
+        without: Sequence[str] = (),
     ) -> Sequence[Outage]:
-        """The newest outages first."""
+        """The newest outages first, *without* those of some backends."""
         import sqlalchemy as sa
 
         table = _table()
         query = table.select().order_by(table.c.start.desc(), table.c.id.desc()).limit(limit)
+        query = query.where(table.c.backend.not_in(without))
         if backend is not None:
             query = query.where(table.c.backend == backend)
         if since is not None:

@@ -195,9 +195,10 @@ class Probe:
         self._gateway.admission.saw(self._backend.name, what)
 
     async def _is_well(self) -> bool:
-        upstream = self._gateway.upstream(self._backend.name)
-        path = self._backend.kind.health.encode()
-        answer = await upstream.ask(b"GET", path, (), first_byte_s=HEALTH_WAIT)
+        backend = self._backend
+        answer = await self._gateway.upstream(backend.name).ask(
+            b"GET", backend.kind.health.encode(), backend.credentials, first_byte_s=HEALTH_WAIT
+        )
         answer.close()
         return answer.status < 400
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from spark_core import BackendKind
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import Ask
+from spark_core.gateway.backends import Ask, Backend
 from spark_core.gateway.relays import EMBEDDINGS, RERANK
 
 __all__ = ["KIND", "SETTINGS"]
@@ -17,17 +17,25 @@ EMBEDDER: Final = "BAAI/bge-m3"
 RERANKER: Final = "BAAI/bge-reranker-v2-m3"
 
 
-async def check(ask: Ask) -> str:
+#: What its vectors have, whoever serves it.
+DIMENSION: Final = 1024
+
+
+async def check(ask: Ask, backend: Backend) -> str:
     """Let it embed a word."""
     from pydantic_core import from_json, to_json
 
+    named = getattr(backend.section, "model", EMBEDDER)
+    model = named if named in backend.models else backend.models[0]
     answer = from_json(
-        await ask("/v1/embeddings", to_json({"model": EMBEDDER, "input": "pump"})),
+        await ask("/v1/embeddings", to_json({"model": model, "input": "pump"})),
         allow_inf_nan=False,
     )
     vector = answer["data"][0]["embedding"]
     if not any(vector):
         raise BackendError("the vector of a word has no direction")
+    if model == EMBEDDER and len(vector) != DIMENSION:
+        raise BackendError(f"its vectors have {len(vector)} dimensions, not {DIMENSION}")
     return f"its vectors have {len(vector)} dimensions"
 
 

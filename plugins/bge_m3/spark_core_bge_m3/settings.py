@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from spark_core import Env
-from spark_core.gateway.sections import Address, BackendsSection, Host, Port
+from spark_core.gateway.sections import Address, BackendsSection, Host, Key, Port
 from spark_core.settings import Settings
 
 __all__ = ["BgeM3Settings", "is_configured"]
@@ -33,8 +33,10 @@ class BgeM3Settings(BackendsSection):
     rerank_model: str = Field(
         default="BAAI/bge-reranker-v2-m3", description="The reranker's name on the server."
     )
-    api_key: SecretStr | None = Field(
-        default=None, description="What search sends as a bearer token."
+    api_key: Key = Field(
+        default=None,
+        description="What search sends as a bearer token, and the gateway with its own questions; "
+        "what callers ask is sent with their own.",
     )
     batch: int = Field(default=64, ge=1, description="Texts in one request of search.")
     concurrency: int = Field(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import spark_core_lab
+from pydantic_core import from_json
 from spark_core_lab.running import Lab
 
 import spark_core
@@ -83,3 +84,30 @@ async def test_a_vector_of_nan_fails_the_check(spark: spark_core.Spark, lab: Lab
     checked = await spark.call("health.deep")
     assert isinstance(checked, DeepHealth)
     assert checked.checks["bge_m3"].status == "failed"
+
+
+async def test_a_vector_of_another_dimension_fails_the_check(
+    spark: spark_core.Spark, lab: Lab
+) -> None:
+    """It would fit into no index."""
+    lab.bge_m3.faults.set("wrong_dimension")
+    checked = await spark.call("health.deep")
+    assert isinstance(checked, DeepHealth)
+    finding = checked.checks["bge_m3"]
+    assert finding.status == "failed"
+    assert "dimensions, not 1024" in finding.detail
+
+
+async def test_the_check_asks_for_the_embedder_that_settings_name(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose dimension is its own, and which goes by no name of another one's."""
+    monkeypatch.chdir(tmp_path)
+    toml = '[plugins.bge_m3]\nurl = "{}"\nmodels = ["my/reranker", "my/embedder"]\n'
+    (tmp_path / "spark.toml").write_text(toml.format(lab.bge_m3.url) + 'model = "my/embedder"\n')
+    async with spark_core.open() as spark:
+        await spark.call("health.deep")
+        listed = await spark.call("gateway.models")
+    assert from_json(lab.bge_m3.recent[-1].body)["model"] == "my/embedder"
+    assert isinstance(listed, Models)
+    assert {m.id for m in listed.data} == {"my/reranker", "my/embedder"}

@@ -88,7 +88,7 @@ async def test_an_absent_server_is_named_without_its_password(
     """Where nobody listens the error says so, and keeps credentials to itself."""
     port = await _unused_port()
     url = f"http://ada:hunter2@127.0.0.1:{port}"
-    async with opened(url=url) as ours:
+    async with opened(control_url=url) as ours:
         with pytest.raises(Unavailable, match=f"http://127.0.0.1:{port}/v1/embeddings") as caught:
             await BgeM3Embedder(ours, "m").embed(["a"])
     assert len(pauses) == 3

@@ -7,15 +7,16 @@ from collections.abc import Iterable
 
 from spark_core import BackendKind, SettingsSection, hookimpl
 from spark_core.errors import BackendError
-from spark_core.gateway.backends import AUDIO, Ask
+from spark_core.gateway.backends import AUDIO, Ask, Backend
 from spark_core.gateway.relays import SPEECH, VOICES
 
 __all__ = ["KIND"]
 
 
-async def check(ask: Ask) -> str:
+async def check(ask: Ask, backend: Backend) -> str:
     """Let it speak a word."""
-    request = {"model": "kokoro", "input": "Yes.", "voice": "af_heart", "response_format": "wav"}
+    model = backend.models[0]
+    request = {"model": model, "input": "Yes.", "voice": "af_heart", "response_format": "wav"}
     audio = await ask("/v1/audio/speech", json.dumps(request).encode())
     if not audio.startswith(b"RIFF"):
         raise BackendError("what it spoke is no sound")

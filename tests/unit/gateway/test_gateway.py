@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import spark_core_lab
+from pydantic import SecretStr
 from pydantic_core import from_json, to_json
 
 from spark_core.errors import NotConfigured
@@ -81,6 +82,58 @@ async def test_a_backend_that_never_said_its_models_decides_itself(
 ) -> None:
     async with open_gateway(backend("a", lists_models=True)) as gateway:
         assert await names(gateway, CHAT, "m") == {"a": "m"}
+
+
+async def refusing(peer: Peer) -> None:
+    """Answers as a server does whose key was not sent."""
+    while True:
+        await peer.request()
+        await peer.send(answer(b"{}", b"401 Unauthorized"))
+
+
+async def test_a_model_that_one_backend_has_goes_to_none_that_does_not_say(
+    open_gateway: OpenGateway,
+) -> None:
+    async with (
+        serving(refusing) as served,
+        open_gateway(
+            backend("a", served.url, lists_models=True), backend("b", models=("m",))
+        ) as gateway,
+    ):
+        for _ in range(2):  # it is asked for its models beside the first request
+            assert await names(gateway, CHAT, "m") == {"b": "m"}
+            assert await names(gateway, CHAT, "other") == {"a": "other"}
+
+
+async def test_a_server_with_a_key_is_asked_for_its_models_with_it(
+    open_gateway: OpenGateway,
+) -> None:
+    """What a caller asks is sent with the caller's own, or without."""
+    heads = []
+
+    async def locked(peer: Peer) -> None:
+        while True:
+            head, _ = await peer.request()
+            heads.append(head)
+            await peer.send(answer(b'{"data": [{"id": "m"}]}'))
+
+    async with serving(locked) as served:
+        there = backend("a", served.url, lists_models=True)
+        async with open_gateway(replace(there, api_key=SecretStr("sesame"))) as gateway:
+            await gateway.request(CHAT, {}, Ticket(), model="m")
+    listing, asking = heads
+    assert b"\r\nauthorization: Bearer sesame\r\n" in listing
+    assert b"authorization" not in asking
+
+
+async def test_another_name_is_listed_only_where_its_model_is_served(
+    open_gateway: OpenGateway,
+) -> None:
+    one = backend("a", models=("m",), aliases={"x": "m", "ghost": "gone"})
+    async with open_gateway(one) as gateway:
+        assert {*await gateway.all_models()} == {"m", "x"}
+        with pytest.raises(UnknownModel, match=r"known models: m, x$"):
+            await gateway.targets(CHAT, "ghost")
 
 
 async def test_every_model_and_alias_is_listed(open_gateway: OpenGateway) -> None:
