@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Completed", "Machine", "Machines"]
+__all__ = ["Completed", "HasPublicKey", "Machine", "Machines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +59,17 @@ class Machines(Protocol):
         """Run *command*, yielding its output by lines, stdout and stderr together.
 
         Raises what :meth:`run` does, and BackendError at the end where it failed.
+        """
+        ...
+
+
+@runtime_checkable
+class HasPublicKey(Protocol):
+    """Machines that are reached with a key: they must let in whoever has it."""
+
+    async def public_key(self) -> str:
+        """The public half, in one line, as ``authorized_keys`` lists it.
+
+        :raises NotConfigured: settings lack the key, or it cannot be read.
         """
         ...

@@ -97,7 +97,7 @@ class Connection:
             return self._connection
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
-        key, hosts = _key(self._settings.key_file()), _known(self._settings.known_hosts_file())
+        key, hosts = read_key(self._settings.key_file()), _known(self._settings.known_hosts_file())
         watching = _HostKeys()
         machine, settings = self.machine, self._settings
         try:
@@ -166,7 +166,11 @@ class _HostKeys(asyncssh.SSHClient):
         return False
 
 
-def _key(file: Path) -> asyncssh.SSHKey:
+def read_key(file: Path) -> asyncssh.SSHKey:
+    """The private key in *file*.
+
+    :raises NotConfigured: there is none that can be used.
+    """
     try:
         return asyncssh.read_private_key(file)
     except OSError as error:

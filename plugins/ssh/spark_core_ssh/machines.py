@@ -14,7 +14,7 @@ import asyncssh
 from spark_core.contracts.machines import Completed, Machine
 from spark_core.errors import BackendError, InvalidRequest, NotFound, TimedOut, Unavailable
 
-from .connection import Connection, Process
+from .connection import Connection, Process, read_key
 from .settings import SshSettings
 
 __all__ = ["SshMachines", "open_machines"]
@@ -47,6 +47,7 @@ class SshMachines:
 
     def __init__(self, settings: SshSettings) -> None:
         self.all: Sequence[Machine] = settings.contract()
+        self._settings = settings
         self._connections = {m.name: Connection(m, settings) for m in self.all}
         for machine in self.all:
             if machine.host.rstrip(".").endswith(".local"):
@@ -101,6 +102,11 @@ class SshMachines:
             if code := _exit_code(connection.machine, process):
                 program = command[0]
                 raise BackendError(f"{machine}: {program} failed with exit code {code}")
+
+    async def public_key(self) -> str:
+        """The public half of the key, as ``authorized_keys`` lists it."""
+        key = await asyncio.to_thread(read_key, self._settings.key_file())
+        return str(key.export_public_key(), "ascii").strip()
 
     def _connection(self, machine: str) -> Connection:
         if machine not in self._connections:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from spark_core_ssh.machines import open_machines
 
+from spark_core.contracts.machines import HasPublicKey
 from spark_core.errors import NotConfigured, Unavailable
 
 pytestmark = pytest.mark.anyio
@@ -127,3 +128,13 @@ async def test_known_hosts_that_are_not_there(settings, tmp_path):
 async def test_known_hosts_lie_in_the_directory(settings, spark, tmp_path):
     (tmp_path / "known_hosts").write_bytes(spark.known_hosts.read_bytes())
     assert await echo(settings(known_hosts=None, directory=tmp_path)) == "in\n"
+
+
+async def test_the_public_half_of_the_key_is_told(machines, settings, tmp_path):
+    """In one line, as it is added to authorized_keys; and why not, where there is none."""
+    assert isinstance(machines, HasPublicKey)
+    kind, data, *_ = (settings().key.parent / "key.pub").read_text().split()
+    assert (await machines.public_key()).split()[:2] == [kind, data]
+    async with open_machines(settings(key=tmp_path / "none")) as without:
+        with pytest.raises(NotConfigured, match="cannot be read"):
+            await without.public_key()
