@@ -148,7 +148,9 @@ class EntryFiles(Generic[M]):
         if "name" in raw.value:
             raise ValueError("its name is the key that it stands under")
         try:
-            return self._model.model_validate({**raw.value, "name": name})
+            # A path in an entry is relative to the file that says it.
+            context = {"directory": raw.file.parent}
+            return self._model.model_validate({**raw.value, "name": name}, context=context)
         except ValidationError as error:
             raise ValueError(problems_of(error, self._model)) from None
 
