@@ -17,9 +17,16 @@ __all__ = ["BrokenOff", "Connection", "Header", "Stale", "nothing"]
 
 Header = tuple[bytes, bytes]
 
-#: Bytes of one answer that are held for a slow reader: most answers fit, so that the backend
-#: is done with them, and free for others, before their reader is.
+#: Bytes of one answer that are held for a slow reader, and of all answers of one backend
+#: together where one is larger: most fit, so that the backend is done with them, and free for
+#: others, before their reader is.
 HELD_BYTES: Final = 4 * 1024 * 1024
+HELD_TOGETHER: Final = 64 * 1024 * 1024
+
+#: Bytes that are handed to a slow reader at once, and the seconds that it has to take them
+#: while the backend, whose answer is larger than what is held, waits for it.
+HANDED_BYTES: Final = 1024 * 1024
+TAKE_SECONDS: Final = 30.0
 
 #: Seconds that a backend has to let go of a request that nobody waits for any more.
 LET_GO_SECONDS: Final = 1.0
@@ -127,8 +134,9 @@ class Connection(asyncio.Protocol):
 
         :raises SparkError: as in :meth:`read`.
         """
-        if self._chunks and not take(self._gathered()):
-            return False
+        while self._chunks:
+            if not take(self._gathered()):
+                return False
         self._take = take
         try:
             while self._take is not None:
@@ -151,7 +159,9 @@ class Connection(asyncio.Protocol):
     def _gathered(self) -> bytes:
         """What has come and was not read yet."""
         chunks, self._chunks = self._chunks, []
-        self._held = 0
+        if self._held > HANDED_BYTES:
+            chunks, self._chunks = _parted(chunks)
+        self._held = sum(map(len, self._chunks)) if self._chunks else 0
         if self._paused:
             self._resume()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -166,6 +176,8 @@ class Connection(asyncio.Protocol):
 
         A backend that is not done yet is told to stop.
         """
+        if self._held:
+            self._held, self._chunks = 0, []
         if self._transport is None:
             if self._complete:
                 self._done()
@@ -213,6 +225,11 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     @property
+    def held(self) -> int:
+        """Bytes of the answer that nobody has read yet."""
+        return self._held
+
+    @property
     def usable(self) -> bool:
         """Whether something can be sent on this connection."""
         return self._transport is not None and not self._transport.is_closing()
@@ -255,9 +272,17 @@ class Connection(asyncio.Protocol):
         if self._chunks and (self._take is None or not self._take(self._gathered())):
             self._take = None
             _wake(self._waiter)
-        if self._held > HELD_BYTES and not self._paused and self._transport is not None:
+        if self._held > HELD_BYTES and not self._paused and not self._upstream.may_hold(self):
+            self._pause()
+
+    def _pause(self) -> None:
+        """Let the backend wait for the reader, but not for long: others wait for its place."""
+        if self._transport is not None and not self._complete:
             self._paused = True
             self._transport.pause_reading()
+            self._timer.cancel()
+            wait = min(TAKE_SECONDS, self._silent_s)
+            self._timer = self._loop.call_later(wait, self._check_silence)
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -334,6 +359,8 @@ class Connection(asyncio.Protocol):
     def _check_silence(self) -> None:
         """One timer for each answer, which is set anew where something was heard since."""
         limit = self._silent_s if self.status else self._first_byte_s
+        if self._paused:
+            limit = min(limit, TAKE_SECONDS)
         left = self._heard + limit - self._loop.time()
         if left > 0:  # and an answer that begins meanwhile may be silent for less
             self._timer = self._loop.call_later(min(left, self._silent_s), self._check_silence)
@@ -366,6 +393,15 @@ class Connection(asyncio.Protocol):
             self._head.set_exception(self._error)
             self._head.exception()  # retrieved: perhaps nobody waits for it any more
         _wake(self._waiter)
+
+
+def _parted(chunks: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """As many of *chunks* as are handed to a reader at once, and the others."""
+    size = count = 0
+    while count < len(chunks) and size < HANDED_BYTES:
+        size += len(chunks[count])
+        count += 1
+    return chunks[:count], chunks[count:]
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ..errors import SettingsError, Unavailable
-from .connection import Connection, Header, Stale, nothing
+from .connection import HELD_TOGETHER, Connection, Header, Stale, nothing
 
 __all__ = ["HERE", "Exhausted", "Refused", "Upstream"]
 
@@ -67,6 +67,7 @@ class Upstream:
         self._host_header = b"host: " + parts.netloc.rpartition("@")[2].encode() + b"\r\n"
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
+        self._holding: set[Connection] = set()
         self._address: tuple[float, str] | None = None
 
     async def ask(
@@ -212,6 +213,11 @@ class Upstream:
     def connections(self) -> int:
         """How many connections are open, used or not."""
         return len(self._open)
+
+    def may_hold(self, connection: Connection) -> bool:
+        """Whether *connection* can hold more of an answer that is large already."""
+        self._holding = {connection, *(other for other in self._holding if other.held)}
+        return sum(holder.held for holder in self._holding) < HELD_TOGETHER
 
     def close(self) -> None:
         """Close every connection; what waits for an answer is done with at once."""

@@ -680,9 +680,20 @@ async def test_a_backend_that_takes_no_more_of_an_upload_is_too_slow(opened: Ope
         client.upstream.close()
 
 
+LARGE = 12 * 1024**2
+
+
+async def large(peer: Peer) -> None:
+    """Answer with more than is held for each reader."""
+    while True:
+        await peer.request()
+        await peer.send(answer(b"x" * LARGE))
+
+
 async def test_what_is_held_for_a_slow_reader_is_bounded_and_nothing_of_it_is_lost(
-    opened: Open,
+    opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "HELD_TOGETHER", 2 * connecting.HELD_BYTES)
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -696,10 +707,79 @@ async def test_what_is_held_for_a_slow_reader_is_bounded_and_nothing_of_it_is_lo
     async with opened(script) as (client, _):
         found = await client.ask()
         await settled(lambda: found._paused)
-        held = len(await found.read())
-        assert connecting.HELD_BYTES < held < connecting.HELD_BYTES + 1024**2
+        assert 2 * connecting.HELD_BYTES <= found.held < 2 * connecting.HELD_BYTES + 1024**2
         assert sent < 256
-        assert held + len(await whole(found)) == 256 * 262144
+        assert len(await whole(found)) == 256 * 262144
+        found.close()
+
+
+async def test_a_backend_is_done_before_slow_readers_of_large_answers(opened: Open) -> None:
+    async with opened(large) as (client, _):
+        found = [await client.ask() for _ in range(2)]
+        await client.all_done()
+        assert [len(await whole(each)) for each in found] == [LARGE] * 2
+        for each in found:
+            each.close()
+
+
+async def test_what_is_held_for_all_readers_of_a_backend_is_bounded(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was left unread counts no more."""
+    monkeypatch.setattr(module, "HELD_TOGETHER", LARGE + connecting.HELD_BYTES)
+    async with opened(large) as (client, _):
+        left = await client.ask()
+        await client.all_done()
+        slow = await client.ask()
+        await settled(lambda: slow._paused)
+        left.close()
+        slow.close()
+        found = await client.ask()
+        await client.all_done()
+        assert len(await whole(found)) == LARGE
+        found.close()
+
+
+async def test_a_slow_reader_is_handed_no_more_at_once_than_it_can_take(opened: Open) -> None:
+    async with opened(large) as (client, _):
+        found = await client.ask()
+        await client.all_done()
+        pieces: list[bytes] = []
+
+        def take(piece: bytes) -> bool:
+            pieces.append(piece)
+            return len(pieces) % 2 == 0
+
+        while not await found.pour(take):
+            pass
+        assert sum(map(len, pieces)) == LARGE
+        assert max(map(len, pieces)) < 2 * connecting.HANDED_BYTES
+        found.close()
+
+
+async def test_a_reader_for_which_the_backend_waits_is_given_up_soon(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HELD_TOGETHER", 0)
+    monkeypatch.setattr(connecting, "TAKE_SECONDS", 0.05)
+    async with opened(large) as (client, _):
+        found = await client.ask(silent_s=600.0)
+        await client.all_done()
+        with pytest.raises(TimedOut, match="nobody took"):
+            await whole(found)
+        found.close()
+
+
+async def test_a_reader_that_takes_a_little_now_and_then_gets_it_all(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HELD_TOGETHER", 0)
+    async with opened(large) as (client, _):
+        found, size = await client.ask(), 0
+        while size < LARGE - 2 * connecting.HELD_BYTES:
+            await settled(lambda: found._paused)
+            size += len(await found.read())
+        assert size + len(await whole(found)) == LARGE
         found.close()
 
 
@@ -708,7 +788,7 @@ async def test_a_reader_that_takes_nothing_for_too_long_is_given_up(opened: Open
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(CHUNKED, *[b"100000\r\n" + b"x" * 0x100000 + b"\r\n"] * 64)
+        await peer.send(CHUNKED, *[b"100000\r\n" + b"x" * 0x100000 + b"\r\n"] * 128)
 
     async with opened(script) as (client, _):
         found = await client.ask(silent_s=0.05)
