@@ -1,10 +1,9 @@
 """Admission: who may go to a backend now, and who waits, for all processes of a host together.
 
 A *pool* is what shares one limit: a backend, or several that share one GPU. Where a pool is
-full, requests wait in an order that is fair to callers: interactive ones before batch, and
-within a class by start-time fair queueing (Goyal, Vin and Cheng, 1996): a caller's requests
-are tagged one after the other from the pool's virtual time on, so that somebody who comes with
-one request goes ahead of the two hundred that somebody else left waiting.
+full, requests wait in an order that is fair to callers, over all pools that share a limit:
+see :mod:`.turns`. Somebody who comes with one request goes ahead of the two hundred that
+somebody else left waiting.
 
 The door of a pool can be *closed* for a time, so that what is behind it can be changed: nobody
 is let in, what is in flight there ends, and who comes waits in line or is refused.
@@ -19,14 +18,15 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from ..errors import NotFound, Unavailable
-from .doors import Door, Met
+from .doors import Door, Met, ones
 from .table import Sighting, Sightings, Table, Waiting
+from .tickets import Priority, Ticket
+from .turns import in_turn, newcomer, served
 
 __all__ = ["Admission", "Busy", "Pool", "PoolState", "Priority", "Slot", "Ticket", "open_admission"]
 
@@ -38,29 +38,6 @@ SMOOTHING: Final = 0.2
 
 #: Seconds between looks whether a pool is empty.
 DRAIN_SECONDS: Final = 0.02
-
-_NEW: Final = Door()
-
-
-class Priority(IntEnum):
-    """Interactive requests go first: somebody looks at the screen."""
-
-    INTERACTIVE = 0
-    BATCH = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """For whom a request is made: by this it takes its turn, for at most ``wait_s`` seconds.
-
-    ``headers`` are what backends hear of who asks, such as the request's id. As a need it is
-    that of the request which is answered.
-    """
-
-    caller: str = ""
-    priority: Priority = Priority.INTERACTIVE
-    wait_s: float = 60.0
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +68,7 @@ class PoolState:
     seconds: float
     full: bool
     closed: bool = False
-    door: Door = _NEW
+    door: Door = Door()  # noqa: RUF009 (it cannot change)
 
 
 class Busy(Unavailable):
@@ -114,6 +91,11 @@ class Slot:
         self.name = name
         self.queued_s = queued_s
         self.since = time.monotonic()
+
+    @property
+    def held(self) -> bool:
+        """Whether it was not released yet."""
+        return self._admission is not None
 
     def release(self) -> None:
         """Let the next one go ahead; after the first time, nothing happens."""
@@ -140,8 +122,8 @@ class Admission:
             self._pools = {table.pool(pool.name): pool for pool in pools}
         self._index = {pool.name: index for index, pool in self._pools.items()}
         self._within = {index: self._chain(index) for index in self._pools}
+        self._outer = {index: chain[-1] for index, chain in self._within.items()}
         self._waiters: dict[int, asyncio.Future[int]] = {}
-        self._number = 0
         self._reaped = 0.0
 
     def _chain(self, index: int) -> tuple[int, ...]:
@@ -178,20 +160,20 @@ class Admission:
         if (slot := self.try_admit(names)) is not None:
             return slot
         began = time.monotonic()
-        number, place = self._queue(names, caller, priority)
-        future = self._waiters[number] = asyncio.get_running_loop().create_future()
+        entry = self._queue(names, caller, priority)
+        future = self._waiters[entry.number] = asyncio.get_running_loop().create_future()
         try:
             self._advance()
             index = await self._granted(future, wait_s)
         except TimeoutError:
-            busy = self._too_late(names, place)
-            self._give_up(names, place, future)
+            busy = self._busy(names, "there was no room in time", entry)
+            self._give_up(entry, future)
             raise busy from None
         except BaseException:
-            self._give_up(names, place, future)
+            self._give_up(entry, future)
             raise
         finally:
-            del self._waiters[number]
+            del self._waiters[entry.number]
         return self._slot(index, time.monotonic() - began)
 
     def _slot(self, index: int, queued_s: float) -> Slot:
@@ -222,9 +204,8 @@ class Admission:
         table = self._table
         with table:
             self._count(index, table.member, -1)
-            virtual, usual = table.times(index)
-            usual = usual + SMOOTHING * (seconds - usual) if usual else seconds
-            table.set_times(index, virtual, usual)
+            usual = table.seconds(index)
+            table.set_seconds(index, usual + SMOOTHING * (seconds - usual) if usual else seconds)
             somebody = table.anybody_waits
         if somebody:
             self._advance()
@@ -248,26 +229,36 @@ class Admission:
 
     # -------------------------------------------------------------------------------- waiting
 
-    def _queue(self, names: Sequence[str], caller: str, priority: Priority) -> tuple[int, int]:
-        """Get in line; the number of the request and its place."""
+    def _queue(self, names: Sequence[str], caller: str, priority: Priority) -> Waiting:
+        """Get in line."""
         indices = [self._index[name] for name in names]
         pools = sum(1 << index for index in indices)
         who = int.from_bytes(hashlib.blake2b(caller.encode(), digest_size=8).digest(), "little")
-        self._number = (self._number + 1) & 0xFFFFFFFF
-        with self._table:
-            line = [w for w in self._table.waiting() if w.pools & pools]
+        table = self._table
+        with table:
+            line = table.waiting()
+            entry = table.newcomer(priority, pools, who, newcomer(table.grants), self._now())
+            if entry is not None:
+                entry = replace(entry, turn=max(w.turn for w in (*self._own(entry, line), entry)))
+            ahead = sum(w.priority == priority for w in line if w.pools & pools)
             room = sum(self._pools[index].queue for index in indices)
-            place = None
-            if sum(w.priority == priority for w in line) < room and not self._refuses(indices):
-                own = (w.tag for w in line if (w.caller, w.priority) == (who, priority))
-                tag = 1 + max([*own, *(self._table.times(index)[0] for index in indices)])
-                place = self._table.queue(self._number, priority, pools, who, tag, self._now())
-            if place is None:
-                self._table.doors.count(self._shut(indices), Met.REFUSED)
-        if place is None:
-            position = 1 + sum(w.priority <= priority for w in line)
-            raise self._busy(names, "the queue is full", position)
-        return self._number, place
+            if entry is not None and ahead < room and not self._refuses(indices):
+                table.queue(entry)
+                return entry
+            table.doors.count(self._shut(indices), Met.REFUSED)
+        raise self._busy(names, "the queue is full", entry)
+
+    def _shared(self, pools: int) -> int:
+        """The limits, one bit each, that those who wait for *pools* compete for."""
+        shared = 0
+        for index in ones(pools):
+            shared |= 1 << self._outer.get(index, index)  # another process may have more pools
+        return shared
+
+    def _own(self, entry: Waiting, line: Iterable[Waiting]) -> list[Waiting]:
+        """Those of *line* that take turns with *entry*."""
+        same = [w for w in line if (w.caller, w.priority) == (entry.caller, entry.priority)]
+        return [w for w in same if self._shared(w.pools) & self._shared(entry.pools)]
 
     def _advance(self) -> None:
         """Let go ahead whoever is next, while there is room; tell those of other processes."""
@@ -275,21 +266,27 @@ class Admission:
         others = set()
         with table:
             table.doors.lapse(self._now())
-            room = sum(1 << index for index in self._pools if self._has_room(index))
-            for entry in sorted((w for w in table.waiting() if w.pools & room), key=_turn):
-                index = self._emptiest([i for i in self._pools if entry.pools >> i & 1])
+            room, line = self._room(), table.waiting()
+            for entry in in_turn((w for w in line if w.pools & room), self._shared):
+                index = self._emptiest([i for i in ones(entry.pools & room) if i in self._pools])
                 if index is not None:
-                    self._grant(entry, index)
+                    self._grant(entry, index, line)
                     others.add(entry.member)
+                    room = self._room()
             self._take_notice()
         for member in others - {table.member}:
             table.wake(member)
 
-    def _grant(self, entry: Waiting, index: int) -> None:
-        self._table.grant(entry, index)
+    def _room(self) -> int:
+        """The pools that have room, one bit each."""
+        return sum(1 << index for index in self._pools if self._has_room(index))
+
+    def _grant(self, entry: Waiting, index: int, line: Iterable[Waiting]) -> None:
+        turn = served(self._table.grant(entry, index))
         self._count(index, entry.member, 1)
-        virtual, usual = self._table.times(index)
-        self._table.set_times(index, max(virtual, entry.tag), usual)
+        for other in self._own(entry, line):
+            if other is not entry:
+                self._table.set_turn(other, turn)
 
     def notice(self) -> None:
         """Another process woke this one: hand out what it granted."""
@@ -309,7 +306,7 @@ class Admission:
             waited = (i for i in self._within[index] if since < doors.closed_until(i) <= now)
             doors.count(waited, Met.QUEUED)
 
-    def _give_up(self, names: Sequence[str], place: int, future: asyncio.Future[int]) -> None:
+    def _give_up(self, entry: Waiting, future: asyncio.Future[int]) -> None:
         """Wait no more. What was granted in the meantime goes to somebody else."""
         with self._table:
             self._take_notice()
@@ -317,9 +314,8 @@ class Admission:
                 self._count(future.result(), self._table.member, -1)
             else:
                 future.cancel()
-                self._table.free(place)
-                shut = self._shut(self._index[name] for name in names)
-                self._table.doors.count(shut, Met.REFUSED)
+                self._table.free(entry.place)
+                self._table.doors.count(self._shut(ones(entry.pools)), Met.REFUSED)
         self._advance()
 
     # ---------------------------------------------------------------------------------- doors
@@ -328,9 +324,8 @@ class Admission:
         """Let nobody into the pool called *name* before the time *until*, in any process.
 
         Said again, it holds until then instead: who closes a door for long says it now and then,
-        so that it opens by itself if they die. *expected* is when they think that they are
-        done, for those who ask how long it will take. Those who come wait in line, or are
-        refused at once where *refuse* says so. Times are in seconds since 1970.
+        so that it opens by itself if they die. *expected* is when they think to be done. Those
+        who come wait in line, or are refused at once. Times are in seconds since 1970.
 
         :raises NotFound: there is no such pool.
         """
@@ -431,25 +426,31 @@ class Admission:
         """What all processes saw of the backend called *name*."""
         return self._table.sightings(self._index[name])
 
-    def _too_late(self, names: Sequence[str], place: int) -> Busy:
-        with self._table:
-            line = self._table.waiting()
-        own = next((w for w in line if w.place == place), None)
-        before = [w for w in line if own and w.pools & own.pools and _turn(w) < _turn(own)]
-        return self._busy(names, "there was no room in time", len(before) + 1)
-
-    def _busy(self, names: Sequence[str], why: str, position: int) -> Busy:
-        states = [state for state in self.states() if state.name in names]
-        rate = sum(state.limit / state.seconds for state in states if state.seconds)
-        expected = position / rate if rate else 1.0
+    def _busy(self, names: Sequence[str], why: str, entry: Waiting | None) -> Busy:
+        """What is told to *entry*, which waits, or would if there was a place."""
+        table, shared = self._table, self._shared(sum(1 << self._index[name] for name in names))
+        with table:
+            line = [w for w in table.waiting() if self._shared(w.pools) & shared]
+        if entry is not None:
+            line = [w for w in line if w.number != entry.number] + [entry]
+            line = in_turn(line, self._shared)
+            line = line[: 1 + [w.number for w in line].index(entry.number)]
+        work = sum(max(table.seconds(i) for i in ones(w.pools)) for w in line)
+        expected = work / sum(self._places(index) for index in ones(shared)) or 1.0
         if closed := self._opens_in(names):
             why = "closed for now"
             expected += closed
+        position = max(len(line), 1)
         return Busy(
             f"{' and '.join(names)} busy: {why} (position {position}, about {expected:.0f} s)",
             position=position,
             expected_s=expected,
         )
+
+    def _places(self, outer: int) -> int:
+        """How many requests the pool at *outer* and those within it work on at once."""
+        limits = [p.limit for p in self._pools.values() if p.within == self._pools[outer].name]
+        return min([self._pools[outer].limit, *([sum(limits)] if limits else [])])
 
     def states(self) -> list[PoolState]:
         """Each pool, as it is now."""
@@ -462,18 +463,13 @@ class Admission:
                     limit=pool.limit,
                     in_flight=table.in_flight(index),
                     waiting=sum(w.pools >> index & 1 for w in line),
-                    seconds=table.times(index)[1],
+                    seconds=table.seconds(index),
                     full=not self._has_room(index),
                     closed=bool(self._shut([index])),
                     door=table.doors.door(index),
                 )
                 for index, pool in self._pools.items()
             ]
-
-
-def _turn(entry: Waiting) -> tuple[int, float, float]:
-    """What decides who is next."""
-    return entry.priority, entry.tag, entry.since
 
 
 @asynccontextmanager

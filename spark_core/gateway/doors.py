@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-__all__ = ["DOOR_BYTES", "HEAD_BYTES", "Door", "Doors", "Met"]
+__all__ = ["DOOR_BYTES", "HEAD_BYTES", "Door", "Doors", "Met", "ones"]
 
 
 class Met(IntEnum):
@@ -87,18 +87,24 @@ class Doors:
             self._times[_at(pool) + _UNTIL] = now
             self._words[0] &= ~(1 << pool)
 
+    def forget(self, pool: int) -> None:
+        """The door of *pool* is that of another pool from now on: open, and as good as new."""
+        for word in range(_at(pool), _at(pool + 1)):
+            self._words[word] = 0
+        self._words[0] &= ~(1 << pool)
+
     def refuses(self, pool: int) -> bool:
         """Whether who meets the closed door of *pool* is to be refused at once."""
         return bool(self._words[_at(pool) + _REFUSES])
 
     def lapse(self, now: float) -> None:
         """Open the doors whose time is over."""
-        for pool in _ones(self._words[0]):
+        for pool in ones(self._words[0]):
             self.shut(pool, now)
 
     def next_opening(self) -> float:
         """When the first of the closed doors opens by itself; infinity where none is closed."""
-        pools = _ones(self._words[0])
+        pools = ones(self._words[0])
         return min((self._times[_at(pool) + _UNTIL] for pool in pools), default=float("inf"))
 
     def count(self, pools: Iterable[int], met: Met) -> None:
@@ -137,7 +143,7 @@ def _at(pool: int) -> int:
     return _HEAD + pool * _WORDS
 
 
-def _ones(bits: int) -> Iterator[int]:
+def ones(bits: int) -> Iterator[int]:
     """The places of the ones in *bits*."""
     while bits:
         yield (bits & -bits).bit_length() - 1

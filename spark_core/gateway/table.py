@@ -14,7 +14,7 @@ import hashlib
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -32,14 +32,18 @@ POOLS: Final = 64
 WAITING: Final = 2048
 
 #: What the file begins with; it changes with the layout.
-MAGIC: Final = b"spark-admission3"
+MAGIC: Final = b"spark-admission4"
 
-_HEADER = struct.Struct("=16sQQ")  # magic, the next ticket, how many places were ever used
-_POOL = struct.Struct(
-    "=16sdd5d"
-)  # digest of the name, virtual time, seconds a request takes, sightings
+#: Magic, how many ever waited, how many of them were let in, how many places were ever used.
+_HEADER = struct.Struct("=16sQQQ")
+_WAITED_AT, _GRANTS_AT, _USED_AT = 16, 24, 32
+_NUMBER = struct.Struct("=Q")
+
+#: Digest of the name, a bit for each member that has it, seconds a request takes, sightings.
+_POOL = struct.Struct("=16sQd5d")
 _SIGHTINGS = struct.Struct("=5d")
-_ENTRY = struct.Struct("=BBHIQQdd")  # see Waiting; the first byte is its state
+_ENTRY = struct.Struct("=BBHIQQQd")  # see Waiting; the first byte is its state
+_TURN_AT: Final = 24
 
 _POOLS_AT: Final = _HEADER.size
 _COUNTS_AT: Final = _POOLS_AT + POOLS * _POOL.size
@@ -54,7 +58,7 @@ _FREE, _QUEUED, _GRANTED = range(3)
 class Waiting:
     """A request that waits: whose it is, and for which pools (one bit each).
 
-    ``tag`` is its place in the order that is fair to callers; see :mod:`.admission`.
+    ``number`` grows with each that comes; ``turn`` is its caller's, see :mod:`.turns`.
     """
 
     place: int
@@ -63,7 +67,7 @@ class Waiting:
     priority: int
     pools: int
     caller: int
-    tag: float
+    turn: int
     since: float
 
 
@@ -161,7 +165,10 @@ class Table:
 
     def reap(self) -> None:
         """Give back what processes hold that died."""
-        for member in {*self._active()} - {self.member}:
+        self._reap(self._active())
+
+    def _reap(self, members: Iterable[int]) -> None:
+        for member in {*members} - {self.member}:
             pipe = self._open_pipe(member)
             if _locked(pipe):
                 self._forget(member)
@@ -177,6 +184,7 @@ class Table:
     def _forget(self, member: int) -> None:
         for pool in range(POOLS):
             self._counts[pool * MEMBERS + member] = 0
+            self._set_members(pool, self._pool(pool)[1] & ~(1 << member))
         for place, state, owner in self._places():
             if state != _FREE and owner == member:
                 self.free(place)
@@ -189,14 +197,34 @@ class Table:
         :raises Unavailable: there are too many.
         """
         digest = hashlib.sha256(name.encode()).digest()[:16]
-        for index in range(POOLS):
-            found = _POOL.unpack_from(self._map, _POOLS_AT + index * _POOL.size)[0]
-            if found == digest:
-                return index
-            if found == bytes(16):
-                _POOL.pack_into(self._map, _POOLS_AT + index * _POOL.size, digest, *[0.0] * 7)
-                return index
+        index = self._find(digest)
+        if index is None:
+            index = self._find(bytes(16))
+            if index is None:
+                index = self._abandoned()
+            _POOL.pack_into(self._map, _POOLS_AT + index * _POOL.size, digest, 0, *[0.0] * 6)
+            self.doors.forget(index)
+        self._set_members(index, self._pool(index)[1] | 1 << self.member)
+        return index
+
+    def _find(self, digest: bytes) -> int | None:
+        return next((pool for pool in range(POOLS) if self._pool(pool)[0] == digest), None)
+
+    def _abandoned(self) -> int:
+        """A pool that no process has any more, such as a backend's that had another name."""
+        self._reap(range(MEMBERS))
+        for pool in range(POOLS):
+            if not self._pool(pool)[1]:
+                return pool
         raise Unavailable(f"there are more than {POOLS} pools")
+
+    def _pool(self, pool: int) -> tuple[bytes, int, float]:
+        """The digest of its name, the members that have it, and what :meth:`seconds` tells."""
+        digest, members, seconds, *_ = _POOL.unpack_from(self._map, _POOLS_AT + pool * _POOL.size)
+        return digest, members, seconds
+
+    def _set_members(self, pool: int, members: int) -> None:
+        _NUMBER.pack_into(self._map, _POOLS_AT + pool * _POOL.size + 16, members)
 
     def in_flight(self, pool: int) -> int:
         """How many requests all members together have in flight in *pool*."""
@@ -206,14 +234,13 @@ class Table:
         """Count *member*'s requests in flight in *pool* up or down."""
         self._counts[pool * MEMBERS + member] += count
 
-    def times(self, pool: int) -> tuple[float, float]:
-        """The virtual time of *pool*, and the seconds that a request in it takes."""
-        _, virtual, seconds, *_ = _POOL.unpack_from(self._map, _POOLS_AT + pool * _POOL.size)
-        return virtual, seconds
+    def seconds(self, pool: int) -> float:
+        """What a request in *pool* takes."""
+        return self._pool(pool)[2]
 
-    def set_times(self, pool: int, virtual: float, seconds: float) -> None:
-        """Change what :meth:`times` tells."""
-        struct.pack_into("=dd", self._map, _POOLS_AT + pool * _POOL.size + 16, virtual, seconds)
+    def set_seconds(self, pool: int, seconds: float) -> None:
+        """Change what :meth:`seconds` tells."""
+        struct.pack_into("=d", self._map, _POOLS_AT + pool * _POOL.size + 24, seconds)
 
     # These two want no lock: a time is written at once, and the last one to write is right.
 
@@ -232,38 +259,51 @@ class Table:
 
     def waiting(self) -> list[Waiting]:
         """Everything that waits, in no order."""
-        used = self._used()
+        used = self._used
         if not used:
             return []
         part = memoryview(self._map)[_ENTRIES_AT : _ENTRIES_AT + used * _ENTRY.size]
         with part:
             return [
-                Waiting(place, member, number, priority, pools, caller, tag, since)
-                for place, (state, priority, member, number, pools, caller, tag, since) in (
+                Waiting(place, member, number, priority, pools, caller, turn, since)
+                for place, (state, priority, member, number, pools, caller, turn, since) in (
                     enumerate(_ENTRY.iter_unpack(part))
                 )
                 if state == _QUEUED
             ]
 
-    def queue(
-        self, number: int, priority: int, pools: int, caller: int, tag: float, since: float
-    ) -> int | None:
-        """Let this member's request *number* wait; its place, or None where all are taken."""
-        used = self._used()
+    def newcomer(
+        self, priority: int, pools: int, caller: int, turn: int, since: float
+    ) -> Waiting | None:
+        """A request of this member that may be let to wait; None where all places are taken."""
+        used = self._used
         free = next((place for place, state, _ in self._places() if state == _FREE), used)
-        if free == WAITING:
-            return None
-        entry = (_QUEUED, priority, self.member, number, pools, caller, tag, since)
-        _ENTRY.pack_into(self._map, _ENTRIES_AT + free * _ENTRY.size, *entry)
-        if free == used:
-            self._set_used(used + 1)
-        return free
+        number = self._count_up(_WAITED_AT) & 0xFFFFFFFF
+        entry = Waiting(free, self.member, number, priority, pools, caller, turn, since)
+        return entry if free < WAITING else None
 
-    def grant(self, entry: Waiting, pool: int) -> None:
-        """Let *entry* go ahead in *pool*; it holds its place until its member took notice."""
+    def queue(self, entry: Waiting) -> None:
+        """Let *entry*, a :meth:`newcomer`, wait."""
+        self._write(entry, _QUEUED, entry.pools)
+        self._set(_USED_AT, max(self._used, entry.place + 1))
+
+    def grant(self, entry: Waiting, pool: int) -> int:
+        """Let *entry* go ahead in *pool*; it holds its place until its member took notice.
+
+        It is told how many were let in by now.
+        """
+        self._write(entry, _GRANTED, pool)
+        return self._count_up(_GRANTS_AT)
+
+    def set_turn(self, entry: Waiting, turn: int) -> None:
+        """It is another turn at which *entry*, which waits, is to be let in."""
         at = _ENTRIES_AT + entry.place * _ENTRY.size
-        fields = (entry.priority, entry.member, entry.number, pool, entry.caller)
-        _ENTRY.pack_into(self._map, at, _GRANTED, *fields, entry.tag, entry.since)
+        _NUMBER.pack_into(self._map, at + _TURN_AT, turn)
+
+    def _write(self, entry: Waiting, state: int, pools: int) -> None:
+        fields = (state, entry.priority, entry.member, entry.number, pools, entry.caller)
+        at = _ENTRIES_AT + entry.place * _ENTRY.size
+        _ENTRY.pack_into(self._map, at, *fields, entry.turn, entry.since)
 
     def granted(self) -> Iterator[tuple[int, int, float]]:
         """This member's requests that may go ahead: number, pool, and since when each waited."""
@@ -276,29 +316,43 @@ class Table:
     def free(self, place: int) -> None:
         """Nobody waits at *place* any more."""
         self._map[_ENTRIES_AT + place * _ENTRY.size] = _FREE
-        used = self._used()
+        used = self._used
         while used and self._map[_ENTRIES_AT + (used - 1) * _ENTRY.size] == _FREE:
             used -= 1
-        self._set_used(used)
+        self._set(_USED_AT, used)
 
     @property
     def anybody_waits(self) -> bool:
         """Whether any place is taken."""
-        return self._used() > 0
+        return self._used > 0
+
+    @property
+    def grants(self) -> int:
+        """How many of those who waited were ever let in."""
+        return self._get(_GRANTS_AT)
 
     def _places(self) -> Iterator[tuple[int, int, int]]:
         """Each place that was used: its index, state and member."""
-        for place in range(self._used()):
+        for place in range(self._used):
             at = _ENTRIES_AT + place * _ENTRY.size
             state, _, member = struct.unpack_from("=BBH", self._map, at)
             yield place, state, member
 
+    @property
     def _used(self) -> int:
-        used: int = _HEADER.unpack_from(self._map, 0)[2]
-        return used
+        return self._get(_USED_AT)
 
-    def _set_used(self, used: int) -> None:
-        struct.pack_into("=Q", self._map, 24, used)
+    def _get(self, at: int) -> int:
+        found: int = _NUMBER.unpack_from(self._map, at)[0]
+        return found
+
+    def _set(self, at: int, value: int) -> None:
+        _NUMBER.pack_into(self._map, at, value)
+
+    def _count_up(self, at: int) -> int:
+        value = self._get(at) + 1
+        self._set(at, value)
+        return value
 
 
 class _Locked:

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -15,14 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spark_core.errors import Unavailable
 from spark_core.gateway.admission import Admission, Busy, Pool, Priority, Slot, open_admission
-from spark_core.gateway.table import Table
+from spark_core.gateway.table import POOLS, Table
 
 pytestmark = pytest.mark.anyio
 
 Open = Callable[..., AbstractAsyncContextManager[Admission]]
 
 BATCH = Priority.BATCH
+
+#: Two backends that share a GPU with one place.
+GPU = (Pool("gpu", 1), Pool("a", 3, within="gpu"), Pool("b", 3, within="gpu"))
 
 
 @pytest.fixture
@@ -47,11 +51,18 @@ class Line:
         self.order: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def join(self, door: Admission, name: str, caller: str = "", **options: object) -> None:
+    async def join(
+        self,
+        door: Admission,
+        name: str,
+        caller: str = "",
+        pools: Sequence[str] = "a",
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> None:
         """Wait as *name*, let the next one go at once when it is one's turn."""
 
         async def wait() -> None:
-            with await door.admit(["a"], caller=caller, **options):  # type: ignore[arg-type]
+            with await door.admit(pools, caller=caller, priority=priority):
                 self.order.append(name)
 
         self.tasks.append(asyncio.create_task(wait()))
@@ -182,6 +193,73 @@ async def test_nobody_overtakes_those_who_wait(door: Open) -> None:
             assert line.order == ["first"]
 
 
+async def test_what_a_caller_had_from_one_backend_of_a_gpu_is_no_claim_on_another(
+    door: Open,
+) -> None:
+    async with door(*GPU) as one:
+        held, line = await one.admit(["a"]), Line()
+        for number in range(30):
+            await line.join(one, f"earlier {number}", caller="first", pools="b")
+        held.release()
+        await line.over()
+        held, line = await one.admit(["a"]), Line()
+        for number in range(30):
+            await line.join(one, f"many {number}", caller="many", pools="a")
+        await line.join(one, "single", caller="single", pools="b")
+        held.release()
+        assert (await line.over()).index("single") == 1
+
+
+async def test_who_was_just_let_in_gives_way_to_who_came_since(door: Open) -> None:
+    async with door() as one:
+        held, line = await one.admit(["a"]), Line()
+        first = asyncio.create_task(one.admit(["a"], caller="many"))
+        await asyncio.sleep(0)
+        await line.join(one, "many", caller="many")
+        held.release()
+        held = await first
+        await line.join(one, "single", caller="single")
+        held.release()
+        assert await line.over() == ["single", "many"]
+
+
+@given(seed=st.randoms(use_true_random=False), places=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_callers_who_wait_for_one_gpu_are_served_alike_whatever_was_before(
+    tmp_path_factory: pytest.TempPathFactory, seed: random.Random, places: int
+) -> None:
+    """Whenever all of them wait, none was served more than once more than another."""
+    pools = [Pool("gpu", places), *(Pool(name, 3, within="gpu") for name in "ab")]
+    choices = [["a"], ["b"], ["a", "b"]]
+
+    async def run() -> list[str]:
+        async with members(tmp_path_factory.mktemp("f"), 2, pools) as doors:
+            earlier = seed.choices("wxyz", weights=[seed.random() for _ in "wxyz"], k=40)
+            held = [await doors[0].admit(["a"]) for _ in range(places)]
+            line = Line()
+            for caller in earlier:
+                names = seed.choice(choices)
+                await line.join(seed.choice(doors), caller, caller=caller, pools=names)
+            held.pop().release()
+            await line.over()
+            held += [await doors[0].admit(["a"]) for _ in range(places - len(held))]
+            line = Line()
+            for caller in seed.sample("wxyz" * 8, k=32):
+                await line.join(doors[0], caller, caller=caller, pools=seed.choice(choices))
+            held.pop().release()
+            order = await line.over()
+            for slot in held:
+                slot.release()
+            return order
+
+    order = asyncio.run(run())
+    end = min(len(order) - order[::-1].index(caller) for caller in "wxyz")
+    for begin in range(end):
+        for stop in range(begin, end):
+            counts = [order[begin:stop].count(caller) for caller in "wxyz"]
+            assert max(counts) - min(counts) <= 1
+
+
 # ------------------------------------------------------------------------------------ refusals
 
 
@@ -227,6 +305,44 @@ async def test_the_expected_wait_follows_from_what_requests_take(door: Open) -> 
         with pytest.raises(Busy) as refused:
             await one.admit(["a"])
         assert 4 < refused.value.expected_s < 6
+
+
+async def test_the_position_counts_all_who_wait_for_the_same_gpu(door: Open) -> None:
+    async with door(*GPU) as one:
+        held, line = await one.admit(["a"]), Line()
+        for number in range(5):
+            await line.join(one, str(number), caller=str(number))
+        with pytest.raises(Busy) as refused:
+            await one.admit(["b"], caller="other", wait_s=0)
+        assert refused.value.position == 6
+        held.release()
+        await line.over()
+
+
+async def test_the_expected_wait_is_that_for_the_gpu_and_what_waits_for_it(door: Open) -> None:
+    async with door(*GPU) as one:
+        held = await one.admit(["a"])
+        held.since -= 10.0  # it took ten seconds
+        held.release()
+        held, line = await one.admit(["a"]), Line()
+        for number in range(3):
+            await line.join(one, str(number), caller=str(number))
+        with pytest.raises(Busy) as refused:
+            await one.admit(["b"], caller="other", wait_s=0)
+        assert 29 < refused.value.expected_s < 31
+        held.release()
+        await line.over()
+
+
+async def test_a_caller_with_many_before_it_is_told_of_its_turn_among_them(door: Open) -> None:
+    async with door() as one:
+        held, line = await one.admit(["a"]), Line()
+        for number in range(9):
+            await line.join(one, str(number), caller="many")
+        with pytest.raises(Busy, match="position 2"):
+            await one.admit(["a"], caller="single", wait_s=0)
+        held.release()
+        await line.over()
 
 
 # -------------------------------------------------------------------------------------- leaving
@@ -367,3 +483,37 @@ def test_a_pool_keeps_its_place_whoever_asks_first(table: Table, tmp_path: Path)
     with other:
         assert [other.pool(name) for name in "cba"] == places[::-1]
     other.close()
+
+
+def test_places_of_pools_that_nobody_has_any_more_are_used_again(tmp_path: Path) -> None:
+    for number in range(POOLS + 3):
+        table = Table(tmp_path)
+        with table:
+            table.pool("stays")
+            index = table.pool(f"pool {number}")
+            table.add(index, table.member, 1)
+            table.set_seconds(index, 7.0)
+            table.doors.close(index, 1e12, 0.0, False)
+        table.close()
+    table = Table(tmp_path)
+    with table:
+        found = table.pool("new")
+    assert (table.in_flight(found), table.seconds(found)) == (0, 0.0)
+    assert not table.doors.shut(found, 0.0)
+    table.close()
+
+
+def test_a_pool_that_some_process_has_keeps_its_place(table: Table, tmp_path: Path) -> None:
+    other = Table(tmp_path)
+    with table:
+        kept = table.pool("kept")
+    with other:
+        for number in range(POOLS - 1):
+            other.pool(f"pool {number}")
+        with pytest.raises(Unavailable, match="more than"):
+            other.pool("one more")
+    other.close()
+    with table:
+        assert {table.pool(f"again {number}") for number in range(POOLS - 1)} == (
+            {*range(POOLS)} - {kept}
+        )
