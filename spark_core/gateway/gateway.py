@@ -285,7 +285,7 @@ class Gateway:
             if generation != self.generation:
                 generation = self.generation
                 targets = {t.backend.name: t for t in await self.targets_of(slot, relay, model)}
-                if slot.name not in targets:
+                if not slot.held:
                     continue
             target = targets.pop(slot.name)
             try:
@@ -293,7 +293,7 @@ class Gateway:
             except SparkError as error:
                 self.failed(target.backend, error)
                 if not (isinstance(error, Refused) and targets):
-                    self.lost(target.backend, error)
+                    self.lost(target.backend.name, error)
                     raise
             else:
                 if reply.status != 503 or not targets:
@@ -347,10 +347,10 @@ class Gateway:
         if isinstance(error, Refused):
             self.admission.saw(backend.name, Sighting.DOWN)
 
-    def lost(self, backend: Backend, error: Exception) -> None:
-        """A request to *backend* failed with *error*, and went nowhere else."""
+    def lost(self, name: str, error: Exception) -> None:
+        """A request to the backend called *name* ended with *error*, and went nowhere else."""
         if isinstance(error, BackendError | Refused | TimedOut):
-            self.admission.lost(backend.name)
+            self.admission.lost(name)
 
     async def all_models(self) -> Mapping[str, Backend]:
         """Every model that is known now, by name, with a backend that serves it."""

@@ -21,7 +21,10 @@ def state_of(seen: Sightings, pool: PoolState, now: float) -> State:
     ``down`` takes no connections. ``busy`` takes them and works, or has as much to do as it
     can, even if its health check does not get through: a GPU that works is no outage.
     ``degraded`` takes connections, has nothing to do, and still fails its health check.
+    Behind a closed door a backend is ``busy`` whatever is seen: it was taken away on purpose.
     """
+    if pool.closed:
+        return "busy"
     newest = max(seen)
     if now - newest > RECENT and not pool.in_flight:
         return "unknown"

@@ -18,6 +18,7 @@ from ..references import resolved
 from ..settings import Settings
 from .admission import Priority
 from .backends import Backend
+from .demand import OnDemand
 from .gateway import Gateway
 from .health import State, state_of
 from .opening import configured, is_disabled
@@ -38,6 +39,9 @@ __all__ = [
 #: Seconds that one check of deep health may take.
 CHECK_SECONDS = 60.0
 
+#: Why a backend whose door is closed takes no requests.
+CLOSED = "its model is being swapped"
+
 #: From the best to the worst, for the whole of several.
 _ORDER: tuple[State, ...] = ("disabled", "ok", "busy", "unknown", "degraded", "down")
 
@@ -50,7 +54,9 @@ class Endpoint(BaseModel, defer_build=True):
     url: str
     state: State
     disabled: bool
-    reason: str | None = Field(default=None, description="Why its state is not known.")
+    reason: str | None = Field(
+        default=None, description="Why its state is not known, or it takes no requests."
+    )
 
 
 class Endpoints(BaseModel, defer_build=True):
@@ -64,6 +70,7 @@ async def list_endpoints(
 ) -> Endpoints:
     """List the backends that are configured, and how each of them is."""
     seen = states(gateway)
+    closed = _closed(gateway)
     return Endpoints(
         endpoints=[
             Endpoint(
@@ -72,14 +79,24 @@ async def list_endpoints(
                 url=backend.url,
                 state=seen.get(backend.name, "disabled"),
                 disabled=is_disabled(backend, own),
-                reason=".local names are not probed: each look-up may take seconds; use the "
-                "address instead"
-                if is_local_name(backend)
-                else None,
+                reason=_reason(backend, backend.name in closed),
             )
             for backend in configured(plugins, settings)
         ]
     )
+
+
+def _closed(gateway: Gateway) -> set[str]:
+    """The pools that nobody is let into just now."""
+    return {pool.name for pool in gateway.admission.states() if pool.closed}
+
+
+def _reason(backend: Backend, is_closed: bool) -> str | None:
+    if is_closed:
+        return CLOSED
+    if is_local_name(backend):
+        return ".local names are not probed: each look-up may take seconds; use the address instead"
+    return None
 
 
 def states(gateway: Gateway) -> dict[str, State]:
@@ -99,6 +116,7 @@ class Component(BaseModel, defer_build=True):
     in_flight: int
     waiting: int
     limit: int
+    reason: str | None = Field(default=None, description="Why it takes no requests.")
 
 
 class Health(BaseModel, defer_build=True):
@@ -117,6 +135,7 @@ async def health(gateway: Gateway) -> Health:
             in_flight=pools[name].in_flight,
             waiting=pools[name].waiting,
             limit=pools[name].limit,
+            reason=CLOSED if pools[name].closed else None,
         )
         for name, state in states(gateway).items()
     }
@@ -154,6 +173,8 @@ async def _examine(gateway: Gateway, backend: Backend) -> Finding:
     check = backend.kind.check
     if check is None:
         return Finding(status="unchecked", took_s=0.0, detail="this kind has no check")
+    if backend.name in _closed(gateway):
+        return Finding(status="unchecked", took_s=0.0, detail=CLOSED)
     began = time.monotonic()
     try:
         slot = await gateway.admission.admit(
@@ -211,6 +232,9 @@ class Model(BaseModel, defer_build=True):
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str
+    loaded: bool = Field(
+        default=True, description="Whether it is served now; else asking for it has it loaded."
+    )
 
 
 class Models(BaseModel, defer_build=True):
@@ -220,10 +244,13 @@ class Models(BaseModel, defer_build=True):
     data: list[Model]
 
 
-async def list_models(gateway: Gateway) -> Models:
-    """List the models that are served, and the other names they go by."""
+async def list_models(gateway: Gateway, on_demand: OnDemand | None) -> Models:
+    """List the models that are served, their other names, and what can be had on demand."""
     found: Mapping[str, Backend] = await gateway.all_models()
-    return Models(data=[Model(id=name, owned_by=b.kind.name) for name, b in found.items()])
+    served = [Model(id=name, owned_by=b.kind.name) for name, b in found.items()]
+    more = await on_demand.models() if on_demand is not None else ()
+    others = [Model(id=name, owned_by="catalog", loaded=False) for name in more]
+    return Models(data=[*served, *(model for model in others if model.id not in found)])
 
 
 def render_endpoints(found: Endpoints) -> str:

@@ -23,7 +23,7 @@ from .form_reading import boundary_of
 from .forms import YES, Beginning, Spooled, read_beginning, temporary, write
 
 if TYPE_CHECKING:
-    from .relaying import Incoming
+    from .incoming import Incoming
 
 __all__ = ["Composing"]
 

@@ -22,7 +22,7 @@ from prometheus_client import (
     generate_latest,
     values,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.values import MultiProcessValue
@@ -134,6 +134,7 @@ class _Now(Collector):
             for pool in self._pools:
                 family.add_metric([pool.name], getattr(pool, value))
             yield family
+        yield from self._doors()
         family = GaugeMetricFamily(
             "spark_backend_state",
             "1 for the state that a backend is in.",
@@ -142,6 +143,23 @@ class _Now(Collector):
         for name, state in self._states.items():
             family.add_metric([name, state], 1)
         yield family
+
+    def _doors(self) -> Iterator[Metric]:
+        """Which doors are closed, and what came of the requests that met a closed one."""
+        closed = GaugeMetricFamily(
+            "spark_door_closed", "1 where nobody is let in just now.", labels=["pool"]
+        )
+        met = CounterMetricFamily(
+            "spark_door_requests",
+            "Requests that met a closed door, by what came of them.",
+            labels=["pool", "outcome"],
+        )
+        for pool in self._pools:
+            closed.add_metric([pool.name], pool.closed)
+            for outcome in ("queued", "refused", "aborted"):
+                met.add_metric([pool.name, outcome], getattr(pool.door, outcome))
+        yield closed
+        yield met
 
 
 def text(pools: Iterable[PoolState], states: dict[str, State]) -> bytes:

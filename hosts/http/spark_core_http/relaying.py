@@ -7,31 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Set
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs
 
 import falcon
 import falcon.asgi
 from pydantic_core import from_json, to_json
 
 from spark_core import Spark
-from spark_core.errors import BackendError, Forbidden, InvalidRequest, Problem, SparkError
-from spark_core.gateway.admission import Priority, Slot
+from spark_core.errors import Forbidden, NotFound, SparkError
+from spark_core.gateway.admission import Slot
 from spark_core.gateway.backends import Relay
 from spark_core.gateway.connection import BrokenOff, Connection, Header
-from spark_core.gateway.gateway import Gateway, Target
+from spark_core.gateway.gateway import Gateway, Target, UnknownModel
 from spark_core.gateway.settings import GatewaySettings
 from spark_core.gateway.upstream import Refused
 
 from .composing import Composing
-from .forms import Framed
+from .demand import Demand
 from .forwarding import Forwarding
-from .headers import SANE
-from .openai_errors import Incomplete, TooLarge, error_answer
+from .incoming import Incoming, between_neighbours
+from .openai_errors import error_answer
 from .origins import refuse_cross_site
 from .uploads import Upload
 
@@ -46,17 +43,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
-#: Headers that are between two neighbours only (RFC 9110, 7.6.1), or that each server sets.
-HOP: Final = frozenset(
-    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
-    b"transfer-encoding upgrade expect host date server".split()
-)
-
 #: Bytes of an answer of known length up to which it is read whole and sent in one piece.
 SMALL: Final = 65536
-
-#: Marks a request that a gateway relays: one that comes back to a gateway goes in a circle.
-MARK: Final = b"x-spark-relayed"
 
 
 class Relaying:
@@ -71,6 +59,7 @@ class Relaying:
         self._settings = found if isinstance(found, GatewaySettings) else GatewaySettings()
         self._gateway: Gateway | None = None
         self._composing = Composing(spark)
+        self._demand = Demand(spark)
         from .metrics import meter  # in the worker: what it counts in is set up by then
 
         self._meter = meter
@@ -89,7 +78,7 @@ class Relaying:
                 refuse_cross_site(falcon.asgi.Request(scope, receive))
             if self._gateway is None:
                 self._gateway = await self._spark.resolver.get(Gateway)
-            exchange = Exchange(self._gateway, self._meter, request, send)
+            exchange = Exchange(self._gateway, self._demand, self._meter, request, send)
             if self._composing.looks_into(relay, self._gateway):
                 await self._composing.serve(request, self._gateway, exchange.run, send)
             else:
@@ -116,171 +105,6 @@ async def _refuse(error: SparkError, request: Incoming, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-class Incoming:
-    """A request to a relay: what of its head matters here, and its body."""
-
-    __slots__ = (
-        "_most", "_received", "_upload", "_whole", "answered", "authorization", "body", "client",
-        "deadline_s", "encoded", "form", "from_page", "headers", "id", "length", "priority",
-        "query", "relay", "target", "wait_s",
-    )  # fmt: skip
-
-    def __init__(
-        self, relay: Relay, scope: Scope, upload: Upload, settings: GatewaySettings
-    ) -> None:
-        self._upload = upload
-        self._received, self._whole = 0, False
-        self._most = settings.max_json if relay.model_from == "json" else settings.max_upload
-        self.relay = relay
-        self.query: bytes = scope["query_string"]
-        self.target = (relay.at or relay.path).encode() + (b"?" + self.query if self.query else b"")
-        self.client = scope["client"]
-        self.body: bytes | None = None
-        self.form: Framed | None = None
-        self.answered = False
-        self.id = b"%032x" % random.getrandbits(128)
-        self.authorization = b""
-        self.length: int | None = None
-        self.priority = Priority.INTERACTIVE
-        self.wait_s = settings.wait_s
-        self.deadline_s = math.inf
-        self.headers: list[Header] = []
-        self.encoded = self.from_page = False
-
-    def read_head(self, headers: list[Header]) -> None:
-        """Keep of *headers* what the backend is to see, and heed the rest.
-
-        :raises SparkError: a header is wrong, or says that this request goes in a circle.
-        """
-        dropped = between_neighbours(headers)
-        for header in headers:
-            name, value = header
-            if name in dropped:
-                continue
-            if name == b"content-length":
-                self.length = int(value)
-            elif name == b"x-request-id":
-                if SANE.fullmatch(value.decode("latin-1")):
-                    self.id = value
-            elif name.startswith(b"x-spark-"):
-                self._read_own(name, value)
-            elif name in (b"origin", b"sec-fetch-site"):
-                self.from_page = True
-            else:
-                if name == b"authorization":
-                    self.authorization = value
-                elif name == b"content-encoding":
-                    self.encoded = value != b"identity"
-                elif not name:  # so gunicorn's parser calls a line that continues another one
-                    raise InvalidRequest("a header goes on in a second line")
-                self.headers.append(header)
-        self.headers += ((b"x-request-id", self.id), (MARK, b"1"))
-
-    def _read_own(self, name: bytes, value: bytes) -> None:
-        if name == MARK:
-            raise Circle("this request was relayed before: a backend's url is this gateway's own")
-        if name == b"x-spark-priority" and value.lower() == b"batch":
-            self.priority = Priority.BATCH
-        elif name == b"x-spark-wait":
-            self.wait_s = _seconds(name, value)
-        elif name == b"x-spark-deadline":
-            self.deadline_s = _seconds(name, value)
-
-    @property
-    def caller(self) -> str:
-        """Whose turn it is in the queue: who has the same key, else who has the same address."""
-        return self.authorization.decode("latin-1") or (self.client[0] if self.client else "")
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body, as it comes.
-
-        :raises Incomplete: the rest of it will not come.
-        :raises TooLarge: it is larger than what is taken.
-        """
-        while not self._whole:
-            if piece := await self._piece():
-                yield piece
-
-    async def _piece(self) -> bytes:
-        self._check_size(self.length or 0)
-        try:
-            event = await self._upload.receive()
-        except falcon.HTTPError:
-            raise Incomplete("the request ended, or fell silent, within its body") from None
-        if event["type"] == "http.disconnect":
-            raise Incomplete("the request ended before its body")
-        piece: bytes = event.get("body", b"")
-        self._received += len(piece)
-        self._check_size(self._received)
-        self._whole = not event.get("more_body", False)
-        if self._whole and self.length is not None and self._received != self.length:
-            # Servers end a body that was cut off as if it was whole.
-            raise Incomplete("the request's body is shorter than its content-length")
-        return piece
-
-    def _check_size(self, size: int) -> None:
-        if size > self._most:
-            raise TooLarge(f"the body is larger than {self._most} bytes")
-
-    async def read(self) -> bytes:
-        """The whole body, which is kept."""
-        if self.body is None:
-            pieces = []
-            while not self._whole:  # the generator above would cost more than all the rest of this
-                pieces.append(await self._piece())
-            self.body = b"".join(pieces)
-        return self.body
-
-    async def model(self) -> str | None:
-        """The model that the request names, if it does.
-
-        :raises InvalidRequest: the body is no JSON object, or the model is no text.
-        """
-        if self.form is not None:
-            return self.form.model
-        if self.relay.model_from == "json":
-            return _model_in(await self.read()) if not self.encoded else None
-        if self.relay.model_from == "query":
-            return parse_qs(self.query.decode("latin-1")).get("model", [None])[0]
-        return None
-
-
-def between_neighbours(headers: list[Header]) -> Set[bytes]:
-    """The names of those of *headers* that are not passed on: ``connection`` may name more."""
-    for name, value in headers:
-        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            return HOP.union(word.strip().lower() for word in value.split(b","))
-    return HOP
-
-
-class Circle(BackendError):
-    """A request came back to the gateway that relayed it."""
-
-
-def _seconds(name: bytes, value: bytes) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise InvalidRequest(f"{name.decode()} must be seconds, from 0 to 3600")
-    return seconds
-
-
-def _model_in(body: bytes) -> str | None:
-    try:
-        fields = from_json(body)
-    except ValueError as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    model = fields.get("model")
-    if model is not None and not isinstance(model, str):
-        problem = Problem("/model", "Input should be a string")
-        raise InvalidRequest("model: Input should be a string", problems=[problem])
-    return model
-
-
 class Exchange:
     """One request, from its admission to the last byte of its answer."""
 
@@ -288,6 +112,7 @@ class Exchange:
         "_added",
         "_asked",
         "_began",
+        "_demand",
         "_first",
         "_gateway",
         "_meter",
@@ -295,30 +120,35 @@ class Exchange:
         "_request",
         "_send",
         "_slot",
+        "_until",
+        "_waited",
     )
 
     def __init__(
         self,
         gateway: Gateway,
+        demand: Demand,
         meter: Callable[[str, str], Meter],
         request: Incoming,
         send: Send,
     ) -> None:
         self._gateway = gateway
+        self._demand = demand
         self._meter_of = meter
         self._request = request
         self._send = send
         self._meter = meter(request.relay.name, "")  # until it is known which one
+        self._slot: Slot | None = None
+        self._until = self._waited = 0.0
         self._began = time.monotonic()
 
     async def run(self) -> None:
         """Relay it."""
         request = self._request
         model = await request.model()
-        targets = await self._gateway.targets(request.relay, model)
         outcome = "failed"
         try:
-            answer = await self._ask(targets, model)
+            answer = await self._ask(model)
             try:
                 await self._pass_on(answer)
             finally:
@@ -326,6 +156,8 @@ class Exchange:
             outcome = str(answer.status)
         except SparkError as error:
             outcome = error.code
+            if self._slot is not None and not self._is_over:
+                self._gateway.lost(self._slot.name, error)
             raise
         except asyncio.CancelledError:
             outcome = "client-left"
@@ -333,30 +165,80 @@ class Exchange:
         finally:
             self._meter.count(outcome)
 
-    async def _ask(self, targets: list[Target], model: str | None) -> Connection:
-        """The answer of one of *targets*: another is asked where that is safe."""
-        by_name = {target.backend.name: target for target in targets}
+    async def _ask(self, model: str | None) -> Connection:
+        """The answer of a backend that serves *model*: another is asked where that is safe."""
+        gateway = self._gateway
+        generation, revived = gateway.generation, False
+        targets = await self._targets(model)
         while True:
-            slot = await self._admit([*by_name])
-            target = by_name.pop(slot.name)
+            slot = await self._admit([*targets])
+            if generation != gateway.generation:
+                generation = gateway.generation
+                targets = await self._targets(model, slot)
+                if not slot.held:
+                    self._waited += slot.queued_s
+                    continue
+            target = targets.pop(slot.name)
             try:
                 answer = await self._send_to(target, slot, model)
-            except SparkError as error:
-                self._gateway.failed(target.backend, error)
-                if not isinstance(error, Refused) or not by_name:
-                    raise
+            except Refused as error:
+                gateway.failed(target.backend, error)
+                if not targets:
+                    if revived:
+                        raise
+                    targets, revived = await self._brought(model, error), True
                 self._meter.count(error.code)
                 continue
-            if answer.status == 503 and by_name and self._request.body is not None:
+            if answer.status == 503 and targets and self._request.body is not None:
                 answer.close()
                 self._meter.count("503")
                 continue
             return answer
 
+    async def _targets(self, model: str | None, slot: Slot | None = None) -> dict[str, Target]:
+        """Where the request can go, by name: now that models changed while it waited for *slot*."""
+        gateway, relay = self._gateway, self._request.relay
+        try:
+            if slot is not None:
+                return _by_name(await gateway.targets_of(slot, relay, model))
+            return _by_name(await gateway.targets(relay, model))
+        except UnknownModel as error:
+            return await self._brought(model, error)
+
+    async def _brought(self, model: str | None, error: SparkError) -> dict[str, Target]:
+        """Where the request can go now that its model was loaded for it.
+
+        :raises SparkError: that cannot be, so it is *error*.
+        """
+        began = time.monotonic()
+        brought = False
+        try:
+            brought = model is not None and await self._demand.brings(model, self._patience)
+        except NotFound as why:
+            if isinstance(error, UnknownModel):
+                error.hint = why.hint
+        if not brought:
+            raise error
+        self._waited += time.monotonic() - began
+        return _by_name(await self._gateway.targets(self._request.relay, model))
+
     @property
     def _left(self) -> float:
         """Seconds until the answer must begin, as the caller wants it."""
         return max(self._began + self._request.deadline_s - time.monotonic(), 0.001)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the answer comes too late for the caller."""
+        return time.monotonic() >= self._began + self._request.deadline_s
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that the caller still waits, for its model and its turn together."""
+        now = time.monotonic()
+        if not self._until:
+            self._until = now + min(self._request.wait_s, self._left)
+        return max(self._until - now, 0.001)
 
     async def _admit(self, names: list[str]) -> Slot:
         admission, request = self._gateway.admission, self._request
@@ -364,7 +246,7 @@ class Exchange:
             names,
             caller=request.caller,
             priority=request.priority,
-            wait_s=min(request.wait_s, self._left),
+            wait_s=self._patience,
         )
 
     async def _send_to(self, target: Target, slot: Slot, model: str | None) -> Connection:
@@ -421,7 +303,7 @@ class Exchange:
         await send({"type": "http.response.body", "body": b""})
 
     def _start(self, answer: Connection) -> dict[str, Any]:
-        queued, asked = self._slot.queued_s, self._first - self._asked
+        queued, asked = self._queued, self._first - self._asked
         self._added = added = max(time.monotonic() - self._began - queued - asked, 0.0)
         timing = b"queue;dur=%.2f, backend;dur=%.2f, gateway;dur=%.2f" % (
             queued * 1e3, asked * 1e3, added * 1e3,
@@ -432,7 +314,17 @@ class Exchange:
         return {"type": "http.response.start", "status": answer.status, "headers": headers}
 
     def _count(self) -> None:
-        self._meter.answered(self._slot.queued_s, self._first - self._asked, self._added)
+        self._meter.answered(self._queued, self._first - self._asked, self._added)
+
+    @property
+    def _queued(self) -> float:
+        """Seconds that the request waited for its model and its turn."""
+        assert self._slot is not None
+        return self._slot.queued_s + self._waited
+
+
+def _by_name(targets: list[Target]) -> dict[str, Target]:
+    return {target.backend.name: target for target in targets}
 
 
 def _framing(length: int | None) -> Header:

@@ -55,5 +55,11 @@ def test_e2_a_backend_that_worked_just_now_is_busy_when_its_health_check_fails()
     assert state_of(seen(up=0.1, well=15, unwell=5, worked=2), doing(), NOW) == "busy"
 
 
+def test_a_backend_whose_door_is_closed_is_busy_whatever_is_seen() -> None:
+    pool = PoolState("one", 4, 0, 0, 1.0, full=True, closed=True)
+    assert state_of(seen(down=0.1, up=10), pool, NOW) == "busy"
+    assert state_of(seen(), pool, NOW) == "busy"
+
+
 def test_a_request_that_was_answered_after_a_failed_connection_says_it_is_up() -> None:
     assert state_of(seen(down=0.2, worked=0.1), doing(), NOW) == "ok"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 
 import pytest
 import spark_core_lab
 
+from spark_core.declarations import Resource
 from spark_core.errors import SettingsError
 from spark_core.gateway import plugin as gateway_plugin
+from spark_core.gateway.demand import OnDemand
 from spark_core.gateway.gateway import Gateway
 from spark_core.plugins import Plugin
 from spark_core.spark import Spark
-from spark_core.testing.plugins import SparkOpener
+from spark_core.testing.plugins import SparkOpener, plugin
 
 pytestmark = pytest.mark.anyio
 
@@ -172,6 +176,49 @@ async def test_item_28_audio_is_checked_one_after_the_other(spark_open: SparkOpe
         async with opened(spark_open, toml) as spark:
             await spark.call("health.deep")
         assert lab.parakeet.peak == 1
+
+
+async def test_a_backend_whose_door_is_closed_is_not_checked_and_says_why(
+    spark_open: SparkOpener,
+) -> None:
+    toml = '[plugins.vllm]\nurl = "http://127.0.0.1:9"'
+    async with opened(spark_open, toml) as spark:
+        gateway = await spark.resolver.get(Gateway)
+        gateway.admission.close("vllm", time.time() + 3600)
+        found = await spark.call("health.deep")
+        assert (found.status, found.checks["vllm"].status) == ("ok", "unchecked")
+        health = await spark.call("health")
+        [endpoint] = (await spark.call("endpoints")).endpoints
+        assert health.components["vllm"].state == endpoint.state == "busy"
+        assert health.components["vllm"].reason == endpoint.reason == "its model is being swapped"
+
+
+class Catalog:
+    """Has two models to be had on demand."""
+
+    async def wanted(self, model: str, *, wait_s: float) -> None: ...
+
+    async def models(self) -> list[str]:
+        return ["said", "stored"]
+
+
+@asynccontextmanager
+async def open_catalog(gateway: Gateway) -> AsyncIterator[Catalog]:
+    yield Catalog()
+
+
+async def test_models_that_can_be_had_on_demand_are_listed_as_not_loaded(
+    spark_open: SparkOpener,
+) -> None:
+    toml = '[plugins.vllm]\nurl = "http://127.0.0.1:9"\nmodels = ["said"]'
+    resource = Resource(OnDemand, open_catalog)
+    catalog = plugin("catalog", spark_register_resources=lambda: [resource])
+    async with spark_open(*PLUGINS, catalog, toml=toml) as spark:
+        found = (await spark.call("gateway.models")).data
+        assert [(m.id, m.owned_by, m.loaded) for m in found] == [
+            ("said", "vllm", True),
+            ("stored", "catalog", False),
+        ]
 
 
 async def test_an_answer_that_is_none_fails_the_check_and_not_the_others(
