@@ -68,7 +68,7 @@ def spark_register_operations() -> Iterable[Operation]:
             Effect.READ,
             method="GET",
             path="/api/services/{name}/logs",
-            render=f"{_HERE}.logs:render_line",
+            render=f"{_HERE}.logs:render_lines",
             summary="Tell the last lines of a service's log, and on demand those that come.",
         ),
         _control("start", "actions:start_service", "Start a service, and wait until it is well."),
@@ -100,7 +100,7 @@ def spark_register_operations() -> Iterable[Operation]:
             Effect.READ,
             method="GET",
             path="/api/matrix-bridge/logs",
-            render=f"{_HERE}.logs:render_line",
+            render=f"{_HERE}.logs:render_lines",
             summary="Tell the last lines of the Matrix bridge's log, and on demand those that "
             "come.",
         ),
@@ -124,5 +124,5 @@ def spark_register_panels() -> Iterable[Panel]:
     return (
         Panel("services", "Services", "tiles", "services.list", tile),
         Panel("sparks", "Sparks", "tiles", "sparks", card),
-        Panel("service-logs", "Logs", "log", "services.logs", ("line",)),
+        Panel("service-logs", "Logs", "log", "services.logs", ("lines",)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
@@ -37,41 +38,46 @@ class ServiceLog(Tail, defer_build=True):
     name: str
 
 
-class Line(BaseModel, defer_build=True):
-    """A line of a log."""
+class Lines(BaseModel, defer_build=True):
+    """Lines of a log: the last ones together, and then each that comes."""
 
-    line: str
-
-
-Lines = AsyncGenerator[Line, None]
+    lines: list[str]
 
 
-def render_line(line: Line) -> str:
-    """The line itself."""
-    return line.line
+Log = AsyncGenerator[Lines, None]
 
 
-def service_logs(request: ServiceLog, catalog: ServiceCatalog, observer: Observer) -> Lines:
+def render_lines(lines: Lines) -> str:
+    """The lines themselves."""
+    return "\n".join(lines.lines)
+
+
+def service_logs(request: ServiceLog, catalog: ServiceCatalog, observer: Observer) -> Log:
     """Tell the last lines of a service's log, and on demand those that come."""
     return _lines(catalog.find(request.name), request, observer)
 
 
-def bridge_logs(request: Tail, catalog: ServiceCatalog, observer: Observer) -> Lines:
+def bridge_logs(request: Tail, catalog: ServiceCatalog, observer: Observer) -> Log:
     """Tell the last lines of the Matrix bridge's log, and on demand those that come."""
     return _lines(catalog.find(BRIDGE), request, observer)
 
 
-async def _lines(service: Service, tail: Tail, observer: Observer) -> Lines:
+async def _lines(service: Service, tail: Tail, observer: Observer) -> Log:
     refuse_unless_controlled(service)
     machines, machine = observer.where(service)
     command, limit = _command(service, tail), FOLLOW_S if tail.follow else READ_S
+    last: deque[str] = deque(maxlen=tail.lines)
     try:
         async with aclosing(machines.follow(machine, command, timeout_s=limit)) as lines:
             async for line in lines:
-                yield Line(line=line[:LONGEST])
+                last.append(line[:LONGEST])
+                if tail.follow:
+                    yield Lines(lines=[last.pop()])
     except TimedOut:
         if not tail.follow:
             raise
+    if not tail.follow:
+        yield Lines(lines=[*last])
 
 
 def _command(service: Service, tail: Tail) -> tuple[str, ...]:

@@ -44,8 +44,7 @@ class Sightings:
         news = {
             name: identity
             for name, identity in seen.items()
-            if name not in rows
-            or (rows[name]["identity"] != identity and aware(rows[name]["seen_at"]) < looked_at)
+            if name not in rows or rows[name]["identity"] != identity
         }
         if news:
             await self._state.write(lambda c: _note(c, news, looked_at))

@@ -80,7 +80,7 @@ class Work:
         :raises SparkError: it failed.
         """
         machines, machine = self.observer.where(self.service)
-        yield self.step(phase, "running", " ".join(command))
+        yield self.step(phase, "running")
         try:
             async with aclosing(machines.follow(machine, command, timeout_s=self.left)) as lines:
                 async for line in lines:

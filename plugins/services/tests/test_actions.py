@@ -211,7 +211,8 @@ async def test_what_goes_on_ends_with_the_program(opened: Open, machine: Machine
 
 
 async def lines_of(spark: Any, operation: str, request: dict[str, Any]) -> list[str]:
-    return [line.line for line in await steps_of(spark, operation, request)]
+    (told,) = await steps_of(spark, operation, request)
+    return list(told.lines)
 
 
 async def all_lines(
@@ -250,7 +251,7 @@ async def test_a_log_is_followed(opened: Open, machine: Machine) -> None:
         request = {"name": "a", "follow": True}
         async with aclosing(spark.stream("services.logs", request)) as lines:
             (machine.home / "go").touch()
-            assert [(await anext(lines)).model_dump()] == [{"line": "news"}]
+            assert (await anext(lines)).lines == ["news"]
 
 
 async def test_a_line_without_end_is_cut(opened: Open, machine: Machine) -> None:

@@ -234,6 +234,20 @@ async def test_e4_what_was_seen_before_is_no_restart(
         assert (await sightings.note({"a": "two"}, spark_clock.now()))["a"][0] == 0
 
 
+async def test_a_restart_of_ours_is_none_for_who_looks_meanwhile(
+    opened: Open, spark_clock: ManualClock
+) -> None:
+    """For as long as it may take, and no longer."""
+    async with opened() as spark:
+        sightings = await spark.resolver.get(Sightings)
+        await sightings.note({"a": "one"}, spark_clock.now())
+        await sightings.expect("a", 10)
+        spark_clock.advance(9)
+        assert (await sightings.note({"a": "two"}, spark_clock.now()))["a"][0] == 0
+        spark_clock.advance(9)
+        assert (await sightings.note({"a": "three"}, spark_clock.now()))["a"][0] == 1
+
+
 async def test_what_we_restart_ourselves_is_no_surprise(
     opened: Open, machine: Machine, spark_clock: ManualClock
 ) -> None:
