@@ -24,6 +24,9 @@ FENCE = re.compile(r"^( *)```(\w+) ?([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.D
 #: The address that pages show.
 SHOWN = "127.0.0.1:9999"
 
+#: That of a program of the page's own.
+OWN = "127.0.0.1:8787"
+
 #: Those of the lab, by stand-in.
 LAB = {
     "vllm": "127.0.0.1:8888",
@@ -67,7 +70,9 @@ class Reader:
     home: Path
     environ: Mapping[str, str]
     _output: str = ""
-    _addresses: dict[str, str] = field(default_factory=lambda: {SHOWN: f"127.0.0.1:{_free_port()}"})
+    _addresses: dict[str, str] = field(
+        default_factory=lambda: {shown: f"127.0.0.1:{_free_port()}" for shown in (SHOWN, OWN)}
+    )
 
     def follow(self, page: Path, skip: int = 0) -> None:
         """Do all of *page* but its first *skip* blocks."""

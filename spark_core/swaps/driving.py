@@ -284,5 +284,9 @@ async def open_swaps(
 
 @asynccontextmanager
 async def open_loan(swaps: Swaps) -> AsyncIterator[Loan]:
-    """What takes the model off the GPU for another program."""
+    """What takes the model off the GPU for another program.
+
+    :raises NotConfigured: there is no model host, or no backend in front of it.
+    """
+    _ = swaps.parts  # told now, and not when the GPU is already promised to somebody
     yield Loan(swaps)

@@ -35,10 +35,11 @@ def spark_register_state_schemas() -> Iterable[StateSchema]:
 
 @hookimpl
 def spark_register_resources() -> Iterable[Resource[Any]]:
-    """The reservation lock, and the registry of plans."""
+    """The reservation lock, the registry of plans, and the outbox."""
     return (
         Resource(f"{_HERE}.locks:Locks", f"{_HERE}.lock_operations:open_locks"),
         Resource(f"{_HERE}.plans:Plans", f"{_HERE}.plan_operations:open_plans"),
+        Resource(f"{_HERE}.outbox:Outbox", f"{_HERE}.webhook_operations:open_outbox"),
     )
 
 
@@ -50,13 +51,16 @@ def spark_register_swap_guards() -> Iterable[SwapGuard]:
 
 @hookimpl
 def spark_register_background_services() -> Iterable[BackgroundService]:
-    """Lending the GPU."""
-    return (BackgroundService("coordination.gpu", f"{_HERE}.loans:lend_gpu"),)
+    """Lending the GPU, and telling receivers."""
+    return (
+        BackgroundService("coordination.gpu", f"{_HERE}.loans:lend_gpu"),
+        BackgroundService("coordination.webhooks", f"{_HERE}.telling:tell_receivers"),
+    )
 
 
 @hookimpl
 def spark_register_panels() -> Iterable[Panel]:
-    """The reservation, and what is planned."""
+    """The reservation, what is planned, and who is told."""
     return (
         Panel(
             "lock",
@@ -72,12 +76,26 @@ def spark_register_panels() -> Iterable[Panel]:
             "schedule.list",
             ("owner", "name", "when", "model", "next_at", "conflicts"),
         ),
+        Panel(
+            "webhooks",
+            "Webhooks",
+            "table",
+            "webhooks.list",
+            ("name", "events", "signed", "pending", "dead"),
+        ),
+        Panel(
+            "webhooks-dead",
+            "Events that were given up",
+            "table",
+            "webhooks.dead.list",
+            ("receiver", "kind", "at", "attempts", "error"),
+        ),
     )
 
 
 @hookimpl
 def spark_register_operations() -> Iterable[Operation]:
-    """Reserving, and planning."""
+    """Reserving, planning, and being told."""
     return (
         Operation(
             "swap.lock",
@@ -143,5 +161,38 @@ def spark_register_operations() -> Iterable[Operation]:
             path="/api/schedule",
             status=204,
             summary="Forget a plan.",
+        ),
+        Operation(
+            "webhooks.list",
+            f"{_HERE}.webhook_operations:list_receivers",
+            Effect.READ,
+            method="GET",
+            path="/api/webhooks",
+            summary="List who is told what happens, and how far behind each is.",
+        ),
+        Operation(
+            "webhooks.dead.list",
+            f"{_HERE}.webhook_operations:list_dead",
+            Effect.READ,
+            method="GET",
+            path="/api/webhooks/dead",
+            summary="List the events that were given up.",
+        ),
+        Operation(
+            "webhooks.dead.retry",
+            f"{_HERE}.webhook_operations:retry",
+            Effect.WRITE,
+            path="/api/webhooks/dead/{id}/retry",
+            status=202,
+            summary="Send an event again that was given up, with the same delivery id.",
+        ),
+        Operation(
+            "webhooks.dead.drop",
+            f"{_HERE}.webhook_operations:drop",
+            Effect.WRITE,
+            method="DELETE",
+            path="/api/webhooks/dead/{id}",
+            status=204,
+            summary="Forget an event that was given up.",
         ),
     )

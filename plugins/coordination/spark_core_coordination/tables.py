@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["table"]
 
 
+@cache  # so that a query that names a table twice names one table
 def table(name: str, *columns: str, moments: tuple[str, ...] = ()) -> TableClause:
     """The table ``coordination_<name>`` with *columns*, and others that hold *moments*."""
     import sqlalchemy as sa

@@ -12,6 +12,7 @@ import spark_core_coordination
 import spark_core_http
 from falcon.testing import DEFAULT_HOST, ASGIConductor
 from spark_core_coordination.locks import Locks
+from spark_core_coordination.outbox import Outbox
 from spark_core_http import create_app
 
 from spark_core import builtin
@@ -23,9 +24,13 @@ from spark_core.state import State
 from spark_core.testing.clock import ManualClock
 from spark_core.testing.databases import postgresql_server, postgresql_url, state_url
 
-__all__ = ["SCHEMA", "postgresql_server", "postgresql_url", "state_url"]
+__all__ = ["SCHEMAS", "postgresql_server", "postgresql_url", "state_url"]
 
-SCHEMA = StateSchema("coordination", "spark_core_coordination.migrations")
+SCHEMAS = (
+    StateSchema("coordination", "spark_core_coordination.migrations"),
+    StateSchema("gateway", "spark_core.gateway.migrations"),
+    StateSchema("swaps", "spark_core.swaps.migrations"),
+)
 
 
 @pytest.fixture
@@ -35,13 +40,18 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def state(state_url: str) -> AsyncIterator[State]:
-    async with State.open(state_url, [SCHEMA]) as state:
+    async with State.open(state_url, SCHEMAS) as state:
         yield state
 
 
 @pytest.fixture
 def locks(state: State, spark_clock: ManualClock) -> Locks:
     return Locks(state, spark_clock)
+
+
+@pytest.fixture
+def outbox(state: State, spark_clock: ManualClock) -> Outbox:
+    return Outbox(state, spark_clock)
 
 
 @pytest.fixture

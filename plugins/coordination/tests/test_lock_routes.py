@@ -11,8 +11,11 @@ from pydantic import BaseModel, SecretStr
 from spark_core import Effect, Operation, Resource
 from spark_core.clock import Clock
 from spark_core.contracts.gpu import GpuRelease
-from spark_core.plugins import Plugins
+from spark_core.gateway import plugin as gateway_plugin
+from spark_core.plugins import Plugin, Plugins
+from spark_core.references import resolved
 from spark_core.state import State
+from spark_core.swaps import plugin as swaps_plugin
 from spark_core.testing.plugins import plugin
 
 pytestmark = pytest.mark.anyio
@@ -145,7 +148,8 @@ async def asks_the_guards(request: Shown, plugins: Plugins, state: State, clock:
     """As a swap does, before it looks at anything else."""
     token = request.token.get_secret_value() if request.token else None
     for guard in plugins.swap_guards():
-        await state.write(lambda connection, g=guard: g.check(connection, token, clock.now()))
+        check = resolved(guard.check)
+        await state.write(lambda c, check=check: check(c, token, clock.now()))
 
 
 async def swap(request: Swap) -> Swap:
@@ -202,6 +206,16 @@ async def test_release_gpu_needs_what_can_take_the_model_off(open_client):
         answer = await client.post(LOCK, json={**ASKED, "release_gpu": True})
         assert answer.status_code == 503
         assert "release_gpu" in answer.json["hint"]
+        assert (await client.get(LOCK)).json["held"] is False
+
+
+async def test_release_gpu_needs_a_model_host(open_client):
+    """What swaps models is installed, but there is no machine on which it could."""
+    gateway = Plugin("gateway", "spark-core", "0", module=gateway_plugin)
+    swaps = Plugin("swaps", "spark-core", "0", module=swaps_plugin)
+    async with open_client(gateway, swaps) as client:
+        answer = await client.post(LOCK, json={**ASKED, "release_gpu": True})
+        assert answer.status_code == 503
         assert (await client.get(LOCK)).json["held"] is False
 
 
