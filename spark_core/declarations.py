@@ -68,8 +68,8 @@ class Provider(Generic[T_co]):
     Where settings choose none by name, the one that says it is ``configured`` is used (its
     address is set, for instance), else the ``embedded`` one, which works without settings.
 
-    ``preload`` is awaited with what was opened, once, by hosts that live long: it loads what
-    the first caller would otherwise wait for.
+    ``preload`` is awaited with what was opened, once, by hosts that live long, where an operation
+    that needs it is in use: it loads what the first caller would otherwise wait for.
     """
 
     name: str

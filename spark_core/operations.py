@@ -86,6 +86,9 @@ class Operation:
     are HTTP headers that fill fields of the request, by their names in lower case.
     ``precondition`` is awaited before a host looks at anything else of a request; it names
     needs as the handler does, and its request is a model of the fields in ``headers``.
+    ``in_use`` is awaited by hosts that live long, and names needs, too: where it says yes, they
+    load what the handler needs before it is called first (see ``preload`` of
+    :class:`~spark_core.declarations.Provider`).
     """
 
     name: str
@@ -99,6 +102,7 @@ class Operation:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     precondition: Referable[Callable[..., Awaitable[None]]] | None = None
+    in_use: Referable[Callable[..., Awaitable[bool]]] | None = None
 
     def __post_init__(self) -> None:
         if not all(part.replace("_", "").isalnum() for part in self.name.split(".")):

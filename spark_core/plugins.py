@@ -262,7 +262,7 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
 _REFERABLE: Mapping[type, tuple[str, ...]] = {
     Provider: ("open", "configured", "preload"),
     Resource: ("type", "open"),
-    Operation: ("render", "precondition"),
+    Operation: ("render", "precondition", "in_use"),
     Composition: ("answer",),
     BackgroundService: ("run",),
     BackendKind: ("settings", "check"),

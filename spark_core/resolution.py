@@ -78,16 +78,27 @@ class Resolver:
         return value
 
     async def preload(self) -> None:
-        """Open what settings mean for each contract, and load what is slow to load.
+        """Open what operations that are in use need, and load what is slow to load.
 
         What cannot be opened now is left to its first caller, who is then told why.
         """
-        for contract in CONTRACTS:
+        for contract in await self._in_use():
             with suppress(SparkError), contained(f"preloading {contract.__name__}"):
                 provider = self._chosen(contract)
                 opened: Any = await self.get(contract)
                 if provider.preload is not None:
                     await resolved(provider.preload)(opened)
+
+    async def _in_use(self) -> list[type]:
+        """The contracts that operations need which are in use."""
+        needed: list[Any] = []
+        for operation in self._plugins.operations():
+            if operation.in_use is not None:
+                with suppress(SparkError), contained(f"asking whether {operation.name} is in use"):
+                    ask = resolved(operation.in_use)
+                    if await ask(**await self.fill(ask)):
+                        needed += operation.needs.values()
+        return [contract for contract in CONTRACTS if contract in needed]
 
     def _chosen(self, contract: type) -> Provider[Any]:
         setting, hook = CONTRACTS[contract]

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from ..errors import SettingsError, Unavailable
 from .connection import HELD_TOGETHER, Connection, Header, Stale, nothing
 
-__all__ = ["HERE", "Exhausted", "Refused", "Upstream"]
+__all__ = ["Exhausted", "HERE", "Refused", "Upstream"]
 
 Body = bytes | AsyncIterable[bytes]
 

@@ -197,7 +197,12 @@ def test_our_own_summaries_are_those_of_the_docstrings(operation: Operation) -> 
 NOWHERE = "spark_test_nowhere:x"
 
 BROKEN: dict[str, Any] = {
-    "operations": [greeting(NOWHERE), greeting(render=NOWHERE), greeting(precondition=NOWHERE)],
+    "operations": [
+        greeting(NOWHERE),
+        greeting(render=NOWHERE),
+        greeting(precondition=NOWHERE),
+        greeting(in_use=NOWHERE),
+    ],
     "resources": [Resource(NOWHERE, NOWHERE), Resource(Plugins, NOWHERE)],
     "embedders": [
         Provider("bell", NOWHERE),

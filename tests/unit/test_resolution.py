@@ -16,7 +16,8 @@ from spark_core.clock import Clock
 from spark_core.contracts.embedding import Embedder
 from spark_core.contracts.reranking import Reranker
 from spark_core.declarations import Provider, Resource, SettingsSection
-from spark_core.errors import NotConfigured, PluginError, SettingsError, Unavailable
+from spark_core.errors import NotConfigured, PluginError, SettingsError, SparkError, Unavailable
+from spark_core.operations import Effect, Empty, Operation
 from spark_core.plugins import Plugin
 from spark_core.resolution import CONTRACTS, choose
 from spark_core.settings import DataDirectory, Section, Settings, Source
@@ -451,6 +452,25 @@ async def test_a_circle_is_an_error_under_concurrency(spark_open: SparkOpener) -
 # ------------------------------------------------------------------------------------- preloading
 
 
+class Nothing(BaseModel):
+    """What a search that finds nothing answers."""
+
+
+def searching(in_use: bool | SparkError = True) -> Operation:
+    """An operation that needs models, and is in use."""
+
+    async def ask(settings: Settings) -> bool:
+        if isinstance(in_use, SparkError):
+            raise in_use
+        return in_use
+
+    async def search(request: Empty, embedder: Embedder, reranker: Reranker) -> Nothing:
+        """Search."""
+        return Nothing()
+
+    return Operation("search", search, Effect.READ, in_use=ask)
+
+
 async def test_preloading_that_ends_the_program_is_an_error(spark_open: SparkOpener) -> None:
     """A task that exits would take the whole loop along."""
 
@@ -462,7 +482,9 @@ async def test_preloading_that_ends_the_program_is_an_error(spark_open: SparkOpe
         yield FakeEmbedder()
 
     offers = plugin(
-        "fake", spark_register_embedders=lambda: [Provider("fake", embedder, preload=load)]
+        "fake",
+        spark_register_embedders=lambda: [Provider("fake", embedder, preload=load)],
+        spark_register_operations=lambda: [searching()],
     )
     async with spark_open(offers) as spark:
         with pytest.raises(RuntimeError, match="preloading Embedder tried to end the program"):
@@ -503,9 +525,32 @@ async def test_preloading_loads_what_is_chosen(spark_open: SparkOpener) -> None:
         "backends",
         spark_register_embedders=lambda: [Provider("fake", embedder, preload=load)],
         spark_register_rerankers=lambda: [Provider("down", reranker, preload=load)],
+        spark_register_operations=lambda: [searching()],
     )
     async with spark_open(backends) as spark:
         await spark.resolver.preload()
         assert loaded == [await spark.resolver.get(Embedder)]  # type: ignore[type-abstract]
         with pytest.raises(Unavailable, match="away"):
             await spark.resolver.get(Reranker)  # type: ignore[type-abstract]
+
+
+@pytest.mark.parametrize("in_use", [False, Unavailable("away")])
+async def test_what_nothing_uses_is_not_opened(
+    spark_open: SparkOpener, in_use: bool | SparkError
+) -> None:
+    """A model in memory costs every process hundreds of megabytes."""
+    opened = []
+
+    @asynccontextmanager
+    async def embedder() -> AsyncIterator[FakeEmbedder]:
+        opened.append(1)
+        yield FakeEmbedder()
+
+    offers = plugin(
+        "fake",
+        spark_register_embedders=lambda: [Provider("fake", embedder)],
+        spark_register_operations=lambda: [searching(in_use)],
+    )
+    async with spark_open(offers) as spark:
+        await spark.resolver.preload()
+    assert opened == []

@@ -7,12 +7,13 @@ import gc
 import importlib
 import logging
 import os
+import resource
 import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import click
@@ -55,8 +56,16 @@ def command(host: str | None, port: int | None, workers: int | None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ALWAYS_IMPORTED:
         importlib.import_module(name)
+    _allow_many_files()
     with _shared_metrics():
         Server(config, settings, listener).run()
+
+
+def _allow_many_files() -> None:
+    """As many open files as this user may have: each connection is one, and shells allow 1,024."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # it is less then
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager

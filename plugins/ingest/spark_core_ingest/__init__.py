@@ -54,6 +54,7 @@ def spark_register_operations() -> Iterable[Operation]:
             Effect.READ,
             tool=True,
             render="spark_core_ingest.search:render_hits",
+            in_use="spark_core_ingest.search:is_in_use",
             summary="Search the firm's memory by meaning, by words, or by both.",
         ),
         Operation(

@@ -16,6 +16,7 @@ from spark_core.contracts.vectors import CollectionName, Hit, Mode, Query, Vecto
 from spark_core.errors import InvalidRequest, NotFound, Problem
 from spark_core.settings import nearest
 
+from .ledger import Ledger
 from .settings import IngestSettings
 
 __all__ = ["Explanation", "SearchHit", "SearchRequest", "SearchResponse", "render_hits", "search"]
@@ -72,6 +73,11 @@ class SearchResponse(BaseModel, defer_build=True):
     mode: Mode
     took_ms: float
     hits: list[SearchHit]
+
+
+async def is_in_use(settings: IngestSettings, ledger: Ledger) -> bool:
+    """Whether there is anything to search, or will be."""
+    return settings.database is not None or not await ledger.is_empty()
 
 
 async def search(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-from spark_core_ingest.search import SearchRequest, render_hits
+from spark_core_ingest.ledger import Ledger
+from spark_core_ingest.search import SearchRequest, is_in_use, render_hits
+from spark_core_ingest.settings import IngestSettings
 
 from spark_core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from spark_core.spark import check_request
@@ -238,3 +241,12 @@ async def test_hits_are_told_to_a_person(desk):
     assert shown.endswith(" ms)")
     nothing = render_hits(await desk.search("zzz", mode="sparse"))
     assert nothing.startswith("nothing found (sparse, ")
+
+
+async def test_search_is_in_use_where_there_is_a_database_or_an_index(state):
+    """Else nobody needs the model that it searches with."""
+    ledger = Ledger(state)
+    nothing, named = IngestSettings(), IngestSettings(database=Path("crm.db"))
+    assert [await is_in_use(s, ledger) for s in (nothing, named)] == [False, True]
+    await ledger.claim("a")
+    assert await is_in_use(nothing, ledger)
