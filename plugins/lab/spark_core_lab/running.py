@@ -12,7 +12,7 @@ from .bge_m3 import BgeM3
 from .knobs import Knobs
 from .kokoro import Kokoro
 from .parakeet import Parakeet
-from .server import StandIn
+from .server import StandIn, Together
 from .vllm import Vllm
 
 __all__ = ["BACKENDS", "HOST", "Lab", "run"]
@@ -23,6 +23,9 @@ HOST: Final = "127.0.0.1"
 BACKENDS: Final[Mapping[str, type[Backend]]] = {
     backend.name: backend for backend in (Vllm, Parakeet, Kokoro, BgeM3)
 }
+
+#: Those that share a GPU.
+SOUND: Final = ("parakeet", "kokoro")
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,10 @@ async def run(
     """See :func:`spark_core_lab.start`."""
     async with AsyncExitStack() as stack:
         running = {}
+        sound = Together()
         for name in names or BACKENDS:
             backend = BACKENDS[name](Knobs(**knobs), models if name == "vllm" else ())
-            stand_in = StandIn(backend, HOST, ports.get(name, 0))
+            together = sound if name in SOUND else None
+            stand_in = StandIn(backend, HOST, ports.get(name, 0), together)
             running[name] = await stack.enter_async_context(stand_in.serving())
         yield Lab(running)

@@ -42,13 +42,24 @@ class Counters:
     peak: int = 0  #: the most that were in flight at once
     cancelled: int = 0  #: whose clients left before the answer was sent
     probes: int = 0  #: that came and asked for no work
+    peak_together: int = 0  #: the most that this one and those like it had in flight at once
+
+
+class Together:
+    """What several stand-ins have in flight, as those do that share a GPU."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
 
 
 class StandIn:
     """A backend, served at ``url``, with ``faults`` and ``knobs`` to turn while it runs."""
 
-    def __init__(self, backend: Backend, host: str, port: int) -> None:
+    def __init__(
+        self, backend: Backend, host: str, port: int, together: Together | None = None
+    ) -> None:
         self.backend = backend
+        self._together = together or Together()
         backend.gpu.changed = self._changed
         self.counters = Counters()
         self.faults = Faults(self._refuse, self._listen)
@@ -182,6 +193,7 @@ class StandIn:
             return web.Response()
         finally:
             self.counters.in_flight -= 1
+            self._together.in_flight -= 1
             self._changed()
 
     def _begin(self) -> None:
@@ -189,6 +201,8 @@ class StandIn:
         counters.requests += 1
         counters.in_flight += 1
         counters.peak = max(counters.peak, counters.in_flight)
+        self._together.in_flight += 1
+        counters.peak_together = max(counters.peak_together, self._together.in_flight)
         self._changed()
 
     async def _respond(self, request: web.BaseRequest, fault: Fault | None) -> web.StreamResponse:
@@ -243,7 +257,9 @@ class StandIn:
             case "POST", "knobs":
                 self.knobs.turn(TypeAdapter(dict[str, Any]).validate_json(body))
             case "DELETE", "counters":
-                self.counters = Counters(in_flight=self.in_flight, peak=self.in_flight)
+                now = self.in_flight
+                together = self._together.in_flight
+                self.counters = Counters(in_flight=now, peak=now, peak_together=together)
             case "GET", "":
                 pass
             case _:

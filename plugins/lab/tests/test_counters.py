@@ -164,3 +164,20 @@ async def test_only_what_is_named_runs():
     with pytest.raises(KeyError):
         async with spark_core_lab.start("tts"):
             pass
+
+
+async def test_what_works_on_sound_is_counted_together() -> None:
+    """It shares a GPU, whose limit is for both."""
+    async with spark_core_lab.start("parakeet", "kokoro", "vllm") as lab:
+        lab.kokoro.faults.set("hang")
+        async with httpx.AsyncClient() as client:
+            speech = {"model": "kokoro", "input": "a", "voice": "af_heart"}
+            speaking = asyncio.create_task(
+                client.post(f"{lab.kokoro.url}/v1/audio/speech", json=speech)
+            )
+            await lab.kokoro.until(lambda kokoro: kokoro.in_flight == 1)
+            await client.post(f"{lab.parakeet.url}/v1/audio/transcriptions")
+            await client.post(f"{lab.vllm.url}/v1/chat/completions", json={})
+            speaking.cancel()
+    assert [s.counters.peak_together for s in (lab.kokoro, lab.parakeet, lab.vllm)] == [1, 2, 1]
+    assert lab.parakeet.peak == 1
