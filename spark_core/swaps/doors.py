@@ -31,11 +31,15 @@ class GatewayDoor:
         self._admission.open(self._name)
 
     def counts(self) -> Counts:
-        """How many were ever queued, refused and cut off here, and are in flight now."""
+        """How many were ever queued, refused and cut off here, and are in flight now.
+
+        Those that wait now are among the queued: they will be let in.
+        """
         door = self._admission.door(self._name)
+        waiting = next(p.waiting for p in self._admission.states() if p.name == self._name)
         return Counts(
             drained=self._admission.in_flight(self._name),
-            queued=door.queued,
+            queued=door.queued + waiting,
             refused=door.refused,
             lost=door.aborted,
         )
