@@ -71,7 +71,8 @@ def _plain(text: str) -> str:
 
 
 def _secret(value: SecretStr) -> SecretStr:
-    _plain(value.get_secret_value())
+    if any(end in _plain(value.get_secret_value()) for end in "\r\n"):
+        raise ValueError("must be one line: a file of variables holds one in each")
     return value
 
 

@@ -134,6 +134,7 @@ def test_an_override_takes_the_place_of_the_whole_entry(load: Load) -> None:
         ("{repo: a/b, aliases: [-x]}", "aliases.0: "),
         ("{repo: a/b, aliases: [z, z]}", "stands twice among served_name and aliases"),
         ("{repo: a/b, env: {'A B': c}}", "env.A B"),
+        ('{repo: a/b, env: {A: "b\\nC=d"}}', "env.A: must be one line"),
         ("{repo: a/b, args: [--served_model_name=x]}", "say served_name and aliases"),
         ("{repo: a/b, args: [--api-key, x]}", "set VLLM_API_KEY in env"),
         ("{repo: a/b, repo: c/d}", "repo stands there twice"),
