@@ -216,17 +216,24 @@ class Gateway:
         return [self._listing[b.name] for b in backends if b.name in self._listing]
 
     async def _list(self, backend: Backend) -> None:
-        generation = self.admission.generation_of(backend.name)
+        name, generation = backend.name, -1
+        try:
+            # What was asked for before the models changed may be of before.
+            while generation != self.admission.generation_of(name):
+                generation = self.admission.generation_of(name)
+                listed = await self._ask_models(backend)
+            self._listed[name] = self._listed.get(name, ()) if listed is None else listed
+            self._listed_at[name] = time.monotonic()
+        finally:
+            del self._listing[name]
+
+    async def _ask_models(self, backend: Backend) -> tuple[str, ...] | None:
+        """What *backend* says; None where it says nothing: what it said before may still hold."""
         try:
             answer = from_json(await self.ask(backend, "/v1/models", wait_s=LIST_SECONDS))
-            listed = tuple(str(model["id"]) for model in answer["data"])
+            return tuple(str(model["id"]) for model in answer["data"])
         except (SparkError, ValueError, LookupError, TypeError):
-            listed = self._listed.get(backend.name, ())  # what it said before may still hold
-        finally:
-            del self._listing[backend.name]
-        if generation == self.admission.generation_of(backend.name):  # else it may be of before
-            self._listed[backend.name] = listed
-            self._listed_at[backend.name] = time.monotonic()
+            return None
 
     async def ask(
         self, backend: Backend, path: str, *, body: bytes = b"", kind: str = "", wait_s: float

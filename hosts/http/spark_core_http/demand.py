@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from spark_core import Spark
-from spark_core.errors import NotConfigured, Unavailable
+from spark_core.errors import NotConfigured, NotFound, Unavailable
 from spark_core.gateway.demand import OnDemand
 
 __all__ = ["Demand"]
@@ -18,15 +18,17 @@ class Demand:
         self._spark = spark
 
     async def brings(self, model: str, wait_s: float) -> bool:
-        """Wait for at most *wait_s* seconds until *model* is served; False if nobody can do that.
+        """Wait for at most *wait_s* seconds until *model* is served; False if it cannot be had.
 
-        :raises NotFound: it cannot be had, or not on demand.
         :raises Busy: it is not to be waited for, or did not come in time.
         """
         on_demand = await self._find()
         if on_demand is None:
             return False
-        await on_demand.wanted(model, wait_s=wait_s)
+        try:
+            await on_demand.wanted(model, wait_s=wait_s)
+        except NotFound:
+            return False
         return True
 
     async def _find(self) -> OnDemand | None:

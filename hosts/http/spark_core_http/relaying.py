@@ -16,7 +16,7 @@ import falcon.asgi
 from pydantic_core import from_json, to_json
 
 from spark_core import Spark
-from spark_core.errors import Forbidden, NotFound, SparkError
+from spark_core.errors import Forbidden, SparkError
 from spark_core.gateway.admission import Slot
 from spark_core.gateway.backends import Relay
 from spark_core.gateway.connection import BrokenOff, Connection, Header
@@ -211,13 +211,7 @@ class Exchange:
         :raises SparkError: that cannot be, so it is *error*.
         """
         began = time.monotonic()
-        brought = False
-        try:
-            brought = model is not None and await self._demand.brings(model, self._patience)
-        except NotFound as why:
-            if isinstance(error, UnknownModel):
-                error.hint = why.hint
-        if not brought:
+        if model is None or not await self._demand.brings(model, self._patience):
             raise error
         self._waited += time.monotonic() - began
         return _by_name(await self._gateway.targets(self._request.relay, model))

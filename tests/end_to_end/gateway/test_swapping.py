@@ -45,7 +45,7 @@ class Wishes:
         if said == b"busy\\n":
             raise Busy("it is not its turn", position=3, expected_s=42.0)
         if said != b"served\\n":
-            raise NotFound("never heard of it", hint="swap to it")
+            raise NotFound("never heard of it")
 
     async def models(self):
         return ["old", "new"]
@@ -352,7 +352,7 @@ async def test_a_model_that_cannot_be_had_is_unknown(
     assert response.status_code == 404
     error = response.json()["error"]
     assert error["code"] == "model_not_found"
-    assert error["message"].endswith("known models: old (swap to it)")
+    assert error["message"].endswith("known models: old")
     assert machine.wishes == ["nope"]
 
 
