@@ -10,20 +10,15 @@ from spark_core import Provider, SettingsSection, hookimpl
 if TYPE_CHECKING:
     from spark_core.contracts.machines import Machines
 
-_SETTINGS = "spark_core_ssh.settings"
-
 
 @hookimpl
 def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.ssh]``"""
-    return (SettingsSection("plugins.ssh", f"{_SETTINGS}:SshSettings"),)
+    return (SettingsSection("plugins.ssh", "spark_core_ssh.settings:SshSettings"),)
 
 
 @hookimpl
 def spark_register_machines() -> Iterable[Provider[Machines]]:
     """One connection to each, kept."""
-    return (
-        Provider(
-            "ssh", "spark_core_ssh.machines:open_machines", configured=f"{_SETTINGS}:is_configured"
-        ),
-    )
+    opened = "spark_core_ssh.machines:open_machines"
+    return (Provider("ssh", opened, configured="spark_core_ssh.settings:is_configured"),)

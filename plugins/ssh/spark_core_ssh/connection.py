@@ -16,7 +16,7 @@ from spark_core.errors import NotConfigured, SparkError, Unavailable
 
 from .settings import SshSettings
 
-__all__ = ["Connection", "Process"]
+__all__ = ["Connection", "Process", "read_key"]
 
 #: A command that runs on a machine.
 Process: TypeAlias = asyncssh.SSHClientProcess[bytes]

@@ -46,8 +46,8 @@ class SshMachines:
     """See :class:`~spark_core.contracts.machines.Machines`."""
 
     def __init__(self, settings: SshSettings) -> None:
-        self.all: Sequence[Machine] = settings.contract()
         self._settings = settings
+        self.all: Sequence[Machine] = settings.contract()
         self._connections = {m.name: Connection(m, settings) for m in self.all}
         for machine in self.all:
             if machine.host.rstrip(".").endswith(".local"):

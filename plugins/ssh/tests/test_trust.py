@@ -138,3 +138,9 @@ async def test_the_public_half_of_the_key_is_told(machines, settings, tmp_path):
     async with open_machines(settings(key=tmp_path / "none")) as without:
         with pytest.raises(NotConfigured, match="cannot be read"):
             await without.public_key()
+
+
+async def test_the_public_half_is_what_lets_it_in(settings, spark):
+    async with open_machines(settings()) as machines:
+        known = spark.key.with_suffix(".pub").read_text().split()[:2]
+        assert (await machines.public_key()).split()[:2] == known

@@ -125,12 +125,19 @@ launch() {
     # From here on nothing depends on the connection, or on who asked for it.
     (trap '' HUP; exec 9>&-; attend "$2") </dev/null >>"$dir/log" 2>&1 &
     echo $! >"$dir/attendant"
+    # Whoever stops it from now on finds whom to end: a session that there is, or was.
+    for _ in $(seq 100); do
+        [ -e "$dir/exit" ] && return 0
+        [ -s "$dir/pid" ] && kill -0 "-$(cat "$dir/pid")" 2>/dev/null && return 0
+        sleep 0.05
+    done
+    die $CANNOT "the launcher does not begin"
 }
 
 # attend ID: run the launcher in a session of its own; write down how it ended.
 attend() {
     setsid sh "$dir/command" 8>&- &
-    echo $! >"$dir/pid"
+    echo $! >"$dir/pid.new" && mv "$dir/pid.new" "$dir/pid"
     wait $!
     code=$?
     rm -f "$folder/environments/$1"
@@ -162,14 +169,14 @@ end() {
         id=$(basename "$(readlink "$newest")")
         runs "$newest/" && pid=$(cat "$newest/pid")
     fi
-    [ -z "$pid" ] || kill -TERM -- "-$pid"
+    [ -z "$pid" ] || kill -TERM "-$pid"
     [ -z "$2" ] || remove "$1" "$2"
     if [ -n "$pid" ]; then
         for _ in $(seq 50); do
-            kill -0 -- "-$pid" 2>/dev/null || break
+            kill -0 "-$pid" 2>/dev/null || break
             sleep 0.1
         done
-        kill -KILL -- "-$pid" 2>/dev/null
+        kill -KILL "-$pid" 2>/dev/null
     fi
     # What it had just begun to start, if anything.
     for container in $(docker ps -q --no-trunc --filter "label=$label=${id:-none}"); do

@@ -94,7 +94,7 @@ class LaunchSettings(Section):
 
 
 class VllmSettings(BackendsSection):
-    """``[plugins.vllm]``: where vLLM is."""
+    """``[plugins.vllm]``: where vLLM is, and how its models are started."""
 
     host: Annotated[Host, Env("SPARK1_HOST")] = None
     port: Annotated[Port, Env("VLLM_PORT"), BeforeValidator(_port)] = PORT
