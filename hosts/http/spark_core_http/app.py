@@ -63,6 +63,7 @@ class App(falcon.asgi.App[Request, Response]):
     """
 
     def __init__(self, spark: Spark, host: str | None = None) -> None:
+        spark.plugins.examine()  # one that cannot be described would spoil /openapi.json
         settings = _settings(spark)
         self._lifetime = Lifetime(spark)
         self._names = Names(host or settings.host, settings.allowed_hosts)
@@ -86,6 +87,9 @@ class App(falcon.asgi.App[Request, Response]):
         """Answer a request, or take part in the server's start and stop."""
         if scope["type"] == "http":
             relay = self._relaying.find(scope)
+            if relay is None and not scope["path"].startswith("/"):
+                scope = _in_origin_form(scope)
+                relay = self._relaying.find(scope)
             if relay is not None and self._names.know(_host(scope)):
                 await self._relaying.serve(relay, scope, receive, send)
             else:
@@ -101,6 +105,19 @@ class App(falcon.asgi.App[Request, Response]):
         upload = Upload(receive)
         await super().__call__({**scope, "query_string": query.encode()}, upload.receive, send)
         await upload.drain()
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """*scope* of a request whose first line names the host, too, as proxies are asked.
+
+    That counts then, and not what ``Host`` says (RFC 9112, 3.2.2).
+    """
+    _, _, rest = scope["path"].partition("://")
+    host, slash, path = rest.partition("/")
+    raw = b"/" + scope["raw_path"].partition(b"://")[2].partition(b"/")[2]
+    headers = [header for header in scope["headers"] if header[0] != b"host"]
+    headers.append((b"host", host.encode()))
+    return {**scope, "path": slash + path or "/", "raw_path": raw, "headers": headers}
 
 
 def _host(scope: Scope) -> str | None:

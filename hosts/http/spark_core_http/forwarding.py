@@ -9,17 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from types import coroutine
-from typing import Any
+from typing import Any, Final
 
 from spark_core.gateway.connection import Connection
 
-__all__ = ["Forwarding"]
+__all__ = ["CutOff", "Forwarding"]
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+#: Bytes at an answer's end that tell whether it ends with a whole event.
+END: Final = 4
+
+
+class CutOff(BaseException):
+    """An answer ends in its middle, and its client must not see a clean end."""
+
+
 class Forwarding:
-    """Sends the body of an answer with *send*; ``last`` is its last piece so far."""
+    """Sends the body of an answer with *send*; ``last`` is how it ends so far."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -37,7 +45,7 @@ class Forwarding:
 
     def _take(self, piece: bytes) -> bool:
         """Send *piece*; whether that is done."""
-        self.last = piece
+        self.last = piece if len(piece) >= END else self.last[-END:] + piece
         event = {"type": "http.response.body", "body": piece, "more_body": True}
         steps: Generator[Any, None, None] = self._send(event).__await__()
         try:

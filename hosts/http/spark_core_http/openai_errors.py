@@ -16,6 +16,7 @@ from spark_core.errors import (
     NotConfigured,
     NotFound,
     SparkError,
+    StorageFull,
     TimedOut,
     Unavailable,
 )
@@ -50,6 +51,7 @@ _STATUSES: tuple[tuple[type[SparkError], int, str, str | None], ...] = (
     (Refused, 502, "server_error", "backend_down"),
     (TimedOut, 504, "server_error", "backend_timeout"),
     (Unavailable, 503, "server_error", None),
+    (StorageFull, 507, "server_error", None),
     (BackendError, 502, "server_error", "backend_error"),
     (SparkError, 500, "server_error", None),
 )

@@ -33,7 +33,15 @@ from spark_core.errors import (
 from .headers import request_id
 from .openai_errors import error_answer, standard_body
 
-__all__ = ["PROBLEM_JSON", "STATUS", "answer", "describe", "headers_of", "log_failure"]
+__all__ = [
+    "PROBLEM_JSON",
+    "STATUS",
+    "answer",
+    "describe",
+    "headers_of",
+    "log_failure",
+    "parser_problem",
+]
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -75,7 +83,7 @@ async def answer(
     resp.content_type = PROBLEM_JSON
     resp.data = json.dumps(problem).encode()
     resp.set_headers(headers_of(error))
-    if req.path.startswith("/v1/"):  # whoever asks there speaks OpenAI's API
+    if req.path.strip("/").partition("/")[0] == "v1":  # whoever asks there speaks OpenAI's API
         resp.content_type = falcon.MEDIA_JSON
         resp.status, resp.data = _as_openai_would(error, problem)
 
@@ -130,6 +138,12 @@ def _standard(status: int, detail: str | None) -> dict[str, Any]:
     title = HTTPStatus(status).phrase
     detail = detail or _DETAILS.get(status, title)
     return {"type": "about:blank", "title": title, "status": status, "detail": detail}
+
+
+def parser_problem(status: int, detail: str) -> bytes:
+    """The body of a problem with what may not even be a request: whoever asked can read it."""
+    error = json.loads(standard_body(status, detail))
+    return json.dumps({**_standard(status, detail), **error}).encode()
 
 
 # ------------------------------------------------------------------------------ what is logged

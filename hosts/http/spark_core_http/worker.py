@@ -8,11 +8,19 @@ is why its version is pinned: ``tests/test_worker.py`` fails if it changes.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
+
+from .forwarding import CutOff
+from .problems import PROBLEM_JSON, parser_problem
 
 __all__ = ["Protocol", "Worker"]
 
@@ -65,7 +73,32 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         Gunicorn makes a task of each request, for apps that go on working behind their answers.
         Ours do not, and the task was a twentieth of what a small request costs.
         """
-        return await self._handle_http_request(request, sockname, peername)
+        try:
+            return await self._handle_http_request(request, sockname, peername)
+        except CutOff:
+            if request.version < (1, 1):  # there, an answer ends with its connection
+                self._reset()
+            return False
+
+    def _reset(self) -> None:
+        """Break the connection off, so that its client sees that something is missing."""
+        with suppress(OSError):
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        self.transport.abort()
+        self._closed = True  # or gunicorn would end it in order, in the moment that this takes
+
+    def _send_error_response(
+        self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Tell what is wrong where no request could be read, as both shapes of errors do."""
+        body = parser_problem(status, message)
+        headers = (("Content-Type", PROBLEM_JSON), *extra_headers)
+        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        head += [f"{name}: {value}" for name, value in headers]
+        head += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+        self._safe_write("\r\n".join(head).encode("latin-1") + body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

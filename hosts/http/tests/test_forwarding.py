@@ -135,3 +135,16 @@ async def test_a_relay_is_cancelled_while_the_client_does_not_read() -> None:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+
+
+async def test_the_end_of_an_answer_is_known_however_it_came_in_pieces() -> None:
+    client = Client()
+    async with asked() as (writer, found):
+        forwarding = Forwarding(client.send)
+        running = asyncio.create_task(forwarding.run(found))
+        for count, piece in enumerate((b"data: half", b"\n"), 1):
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await client.has(count)
+        writer.write(b"0\r\n\r\n")
+        await running
+        assert forwarding.last.endswith(b"half\n")

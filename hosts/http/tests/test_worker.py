@@ -33,6 +33,12 @@ def test_gunicorn_is_the_one_that_the_worker_was_written_for() -> None:
         (ASGIProtocol, "connection_lost", ["self", "exc"]),
         (ASGIProtocol, "_on_headers_complete", ["self"]),
         (ASGIProtocol, "_close_transport", ["self"]),
+        (ASGIProtocol, "_safe_write", ["self", "data"]),
+        (
+            ASGIProtocol,
+            "_handle_http_request",
+            ["self", "request", "sockname", "peername", "complete"],
+        ),
         (ASGIProtocol, "_http1_buffered", ["self"]),
         (ASGIProtocol, "_send_error_response", ["self", "status", "message", "extra_headers"]),
         (ASGIWorker, "init_process", ["self"]),

@@ -45,6 +45,19 @@ async def test_a_caller_may_set_its_own_deadline(backend: Backend, web: httpx.As
     assert error_of(found, 504)["code"] == "backend_timeout"
 
 
+async def test_a_deadline_holds_for_a_transcript_with_speakers(
+    backend: Backend, web: httpx.AsyncClient, front: Served
+) -> None:
+    backend.script = forever
+    headers = {"x-spark-deadline": "0.2"}
+    files = {"file": ("a.wav", b"sound", "audio/wav")}
+    found = await web.post(
+        "/v1/audio/transcriptions?diarize=true", files=files, data={"model": "m"}, headers=headers
+    )
+    assert error_of(found, 504)["code"] == "backend_timeout"
+    await front.until_free()
+
+
 @pytest.mark.parametrize("header", ["x-spark-deadline", "x-spark-wait"])
 @pytest.mark.parametrize("seconds", ["soon", "-1", "nan", "3601"])
 async def test_seconds_that_are_none_are_refused(
@@ -91,6 +104,48 @@ async def test_an_answer_that_is_cut_off_has_no_clean_end(
     raw = await exchange(front, request % (CHAT.encode(), len(body), body))
     assert not raw.endswith(b"0\r\n\r\n")
     await front.until_free()
+
+
+async def test_an_answer_that_is_cut_off_has_no_clean_end_in_the_oldest_http(
+    backend: Backend, front: Served
+) -> None:
+    """There, nothing but the connection's end tells where an answer ends."""
+    body = json.dumps(ASKED).encode()
+    request = b"POST %b HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+    request %= (CHAT.encode(), len(body), body)
+    backend.answers(EVENTS + chunk(b"data: 1\n\n") + b"0\r\n\r\n")
+    assert (await exchange(front, request)).endswith(b"data: 1\n\n")
+    backend.answers(EVENTS + chunk(b"data: 1\n\n"))
+    with pytest.raises(ConnectionResetError):
+        await exchange(front, request)
+    await front.until_free()
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "//v1/x", "/v1/x"])
+async def test_paths_that_are_none_of_openais(web: httpx.AsyncClient, path: str) -> None:
+    request = web.build_request("GET", "/")
+    request.url = request.url.copy_with(raw_path=path.encode())
+    assert error_of(await web.send(request), 404)["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /v1/models HTTP/1.1\r\nx: " + b"x" * 100_000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_what_is_no_request_is_an_error_in_both_shapes(
+    front: Served, request_: bytes, status: int
+) -> None:
+    head, _, body = (await exchange(front, request_)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"application/problem+json" in head
+    assert b"content-length: %d\r\n" % len(body) in head.lower() + b"\r\n"
+    found = json.loads(body)
+    assert (found["status"], found["error"]["type"]) == (status, "invalid_request_error")
+    assert found["detail"] == found["error"]["message"]
 
 
 @pytest.mark.parametrize(
