@@ -294,7 +294,9 @@ class Gateway:
                 targets = {t.backend.name: t for t in await self.targets_of(slot, relay, model)}
                 if not slot.held:
                     continue
+            ticket.spent.queued_s += slot.queued_s
             target = targets.pop(slot.name)
+            began = time.monotonic()
             try:
                 reply = await self._send(relay, target, slot, body, ticket)
             except SparkError as error:
@@ -305,6 +307,8 @@ class Gateway:
             else:
                 if reply.status != 503 or not targets:
                     return reply
+            finally:
+                ticket.spent.asked_s += time.monotonic() - began
 
     async def _send(
         self,

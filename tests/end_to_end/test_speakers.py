@@ -293,3 +293,19 @@ async def test_seven_speak_in_a_long_recording(
     assert (said[0], said[-1]) == ("SPEAKER_00", "SPEAKER_03")
     assert spoken["notes"] == []
     assert asked(lab) == [PATH, *[CHUNK] * 5]
+
+
+async def test_what_a_transcript_with_speakers_took_is_told_and_counted(
+    lab: spark_core_lab.Lab, api: httpx.AsyncClient
+) -> None:
+    found = await ask(api, WANTED, MODEL, FILE)
+    assert found.status_code == 200
+    said = found.headers["server-timing"].split(", ")
+    assert [each.split(";")[0] for each in said] == ["queue", "backend", "gateway"]
+    assert float(said[1].partition("dur=")[2]) > 0
+    lab.parakeet.faults.set("html", times=1, path=DIARIZATIONS)
+    assert (await ask(api, WANTED, MODEL, FILE)).status_code == 502
+    counted = (await api.get("/metrics")).text
+    for outcome in ("200", "backend-error"):
+        name = f'backend="",outcome="{outcome}",relay="transcriptions"'
+        assert f"spark_requests_total{{{name}}}" in counted

@@ -1,18 +1,21 @@
 """Requests to a relay that a plugin answers itself, told from those that are passed on.
 
-Where a plugin offers that, or where the model's name must choose among several backends, forms
-are looked into before they go anywhere.
+Forms are looked into before they go anywhere: what is asked for may be in them, and the model.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from spark_core import Composition, Relay, Spark
-from spark_core.errors import InvalidRequest, SparkError
+from spark_core.errors import InvalidRequest, SparkError, TimedOut
 from spark_core.gateway.admission import Ticket
 from spark_core.gateway.compositions import Composed
 from spark_core.gateway.forms import Form
@@ -21,9 +24,11 @@ from spark_core.references import resolved
 
 from .form_reading import boundary_of
 from .forms import YES, Beginning, Spooled, read_beginning, temporary, write
+from .headers import server_timing
 
 if TYPE_CHECKING:
     from .incoming import Incoming
+    from .metrics import Meter
 
 __all__ = ["Composing"]
 
@@ -39,16 +44,13 @@ log = logging.getLogger(__name__)
 class Composing:
     """The compositions that *spark* offers."""
 
-    def __init__(self, spark: Spark) -> None:
+    def __init__(self, spark: Spark, meter: Callable[[str, str], Meter]) -> None:
         self._spark = spark
+        self._meter = meter
         self._offered: dict[Relay, tuple[Composition, ...]] = {}
         for composition in spark.plugins.compositions():
             others = self._offered.get(composition.relay, ())
             self._offered[composition.relay] = (*others, composition)
-
-    def looks_into(self, relay: Relay, gateway: Gateway) -> bool:
-        """Whether what becomes of a request to *relay* depends on what its form says."""
-        return relay.model_from == "form" and (relay in self._offered or gateway.chooses(relay))
 
     async def serve(self, request: Incoming, gateway: Gateway, pass_on: PassOn, send: Send) -> None:
         """Answer *request*, or *pass_on* its form."""
@@ -59,51 +61,93 @@ class Composing:
             if wanted is not None:
                 raise InvalidRequest(f"{wanted.field}=true needs a form (multipart/form-data)")
             return await pass_on()
-        chooses = gateway.chooses(request.relay)
         beginning = await read_beginning(request.pieces(), boundary, request.length)
-        if wanted is None and _says_enough(beginning, chooses):
+        if wanted is None and _says_enough(beginning):
             wanted = _wanted(offered, beginning.fields)
             if wanted is None:
                 beginning.late = frozenset(composition.field for composition in offered)
-                beginning.model = dict(beginning.fields).get("model") if chooses else None
-                request.form = beginning
-                return await pass_on()
-        with temporary(self._spark.settings.data_directory) as file:
+                beginning.model = dict(beginning.fields).get("model") or None
+                return await self._pass_on(beginning, request, gateway, pass_on)
+        with self._temporary() as file:
             await write(file, beginning.pieces())
             spooled = await _read(file, boundary, must=wanted is not None)
+            request.has_come()
             wanted = wanted or _wanted(offered, spooled.form.fields)
             if wanted is None:
-                spooled.model = spooled.form.last("model") if chooses else None
+                spooled.model = spooled.form.last("model") or None
                 request.form = spooled
                 await pass_on()
             else:
-                await self._answer(wanted, spooled.form, request, send)
+                await self._compose(wanted, spooled.form, request, send)
 
-    async def _answer(
+    async def _pass_on(
+        self, form: Beginning, request: Incoming, gateway: Gateway, pass_on: PassOn
+    ) -> None:
+        """Let *form* stream through, or come first where another backend can be asked then."""
+        request.form = form
+        if not gateway.chooses(request.relay):
+            request.has_come()
+            return await pass_on()
+        with self._temporary() as file:
+            await form.keep(file)
+            request.has_come()
+            await pass_on()
+
+    def _temporary(self) -> AbstractContextManager[IO[bytes]]:
+        return temporary(self._spark.settings.data_directory)
+
+    async def _compose(
         self, composition: Composition, form: Form, request: Incoming, send: Send
     ) -> None:
-        """Send what *composition* makes of *form*."""
-        told = tuple(header for header in request.headers if header[0] in TOLD)
-        ticket = Ticket(request.caller, request.priority, request.wait_s, told)
-        resolver = self._spark.resolver
-        answer = resolved(composition.answer)
-        needs = await resolver.fill(answer, {Form: form, Ticket: ticket})
+        """Send what *composition* makes of *form*, and count what comes of it."""
+        outcome = "failed"
         try:
-            composed: Composed = await answer(**needs)
+            composed, timing = await self._composed(composition, form, request)
+            request.answered = True
+            headers = [
+                (b"content-type", composed.media_type.encode()),
+                (b"content-length", b"%d" % len(composed.body)),
+                (b"x-request-id", request.id),
+                (b"server-timing", timing),
+            ]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": composed.body})
+            outcome = "200"
+        except SparkError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "client-left"
+            raise
+        finally:
+            self._meter(request.relay.name, "").count(outcome)
+
+    async def _composed(
+        self, composition: Composition, form: Form, request: Incoming
+    ) -> tuple[Composed, bytes]:
+        """What *composition* makes of *form*, and how long that took.
+
+        :raises TimedOut: it does not come by the caller's deadline.
+        """
+        told = tuple(header for header in request.headers if header[0] in TOLD)
+        left = max(request.began + request.deadline_s - time.monotonic(), 0.0)
+        ticket = Ticket(request.caller, request.priority, min(request.wait_s, left), told)
+        answer = resolved(composition.answer)
+        needs = await self._spark.resolver.fill(answer, {Form: form, Ticket: ticket})
+        try:
+            async with asyncio.timeout(left if left < math.inf else None) as limit:
+                composed: Composed = await answer(**needs)
         except SparkError:
             raise
         except Exception as error:
+            if limit.expired():
+                raise TimedOut(f"no answer came within {request.deadline_s:g} s") from None
             # Not with its text, which may quote what was said.
             log.error("%s failed: %s", answer.__qualname__, type(error).__name__)
             raise SparkError(f"{composition.field} failed unexpectedly; the log says how") from None
-        request.answered = True
-        headers = [
-            (b"content-type", composed.media_type.encode()),
-            (b"content-length", b"%d" % len(composed.body)),
-            (b"x-request-id", request.id),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": composed.body})
+        spent, took = ticket.spent, time.monotonic() - request.began - request.body_s
+        added = max(took - spent.queued_s - spent.asked_s, 0.0)
+        return composed, server_timing(spent.queued_s, spent.asked_s, added)
 
 
 def _wanted(
@@ -120,12 +164,11 @@ def _boundary(request: Incoming) -> bytes | None:
     return boundary_of(kind) if not request.encoded else None
 
 
-def _says_enough(beginning: Beginning, chooses: bool) -> bool:
-    """Whether the fields that came first decide; who sends none there sends them later."""
+def _says_enough(beginning: Beginning) -> bool:
+    """Whether the fields that came first decide; who names no model there may do so later."""
     if not beginning.readable:
         return True
-    names = {name for name, _ in beginning.fields}
-    return beginning.has_file and bool(names) and ("model" in names or not chooses)
+    return beginning.has_file and any(name == "model" for name, _ in beginning.fields)
 
 
 async def _read(file: IO[bytes], boundary: bytes, *, must: bool) -> Spooled:

@@ -13,7 +13,7 @@ import errno
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Final, Protocol
 
@@ -39,9 +39,10 @@ YES: Final = frozenset({"true", "1", "yes", "on"})
 
 
 class Framed(Protocol):
-    """A form that is passed on; ``model`` is what it names where that must choose a backend."""
+    """A form that is passed on, ``again`` if need be; ``model`` is what it names, if it does."""
 
     model: str | None
+    again: bool
 
     def body(self, model: str | None) -> tuple[int | None, AsyncIterable[bytes]]:
         """Its length, if that is known, and its bytes, with *model* as the model's name."""
@@ -59,11 +60,12 @@ class Beginning:
         self,
         reader: FormReader,
         taken: list[bytes],
-        rest: AsyncIterator[bytes],
+        rest: Callable[[], AsyncIterator[bytes]],
         length: int | None,
         readable: bool,
     ) -> None:
         self.model: str | None = None
+        self.again = False
         self.readable = readable
         self.has_file = reader.file is not None
         # Not those behind a small file: what is answered must not depend on how much came at once.
@@ -76,7 +78,13 @@ class Beginning:
 
     def pieces(self) -> AsyncIterator[bytes]:
         """All of it, as it comes."""
-        return _chained(self._taken, self._rest)
+        return _chained(self._taken, self._rest())
+
+    async def keep(self, file: IO[bytes]) -> None:
+        """Let the rest of it come to *file*, from which it can be sent again."""
+        await write(file, self._rest())
+        rest = Span(file.fileno(), 0, file.seek(0, os.SEEK_END))
+        self._rest, self.again = rest.pieces, True
 
     def body(self, model: str | None) -> tuple[int | None, AsyncIterable[bytes]]:
         """Beginning and rest."""
@@ -85,7 +93,7 @@ class Beginning:
         length = self._length
         if length is not None:
             length += len(beginning) - len(taken)
-        pieces = _chained([beginning], self._rest)
+        pieces = _chained([beginning], self._rest())
         return length, self._watched(pieces) if self.late else pieces
 
     def _renamed(self, taken: bytes, model: str) -> bytes:
@@ -124,6 +132,7 @@ class Spooled:
         self._raw = Span(file.fileno(), 0, file.seek(0, os.SEEK_END))
         self._boundary = boundary
         self.model: str | None = None
+        self.again = True
         self.form = Form()
 
     async def read(self) -> None:
@@ -172,7 +181,7 @@ async def read_beginning(
             readable = False
         if not readable or reader.file is not None or size >= BEGINNING:
             break
-    return Beginning(reader, taken, pieces, length, readable)
+    return Beginning(reader, taken, lambda: pieces, length, readable)
 
 
 @contextmanager

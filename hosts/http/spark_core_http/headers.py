@@ -7,7 +7,7 @@ import uuid
 
 from falcon.asgi import Request, Response
 
-__all__ = ["SANE", "StandardHeaders", "request_id"]
+__all__ = ["SANE", "StandardHeaders", "request_id", "server_timing"]
 
 SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -18,6 +18,13 @@ def request_id(req: Request) -> str:
         given = req.get_header("X-Request-Id") or ""
         req.context.request_id = given if SANE.fullmatch(given) else uuid.uuid4().hex
     return str(req.context.request_id)
+
+
+def server_timing(queued_s: float, asked_s: float, added_s: float) -> bytes:
+    """What ``server-timing`` says: the seconds in line, at backends, and in between."""
+    return b"queue;dur=%.2f, backend;dur=%.2f, gateway;dur=%.2f" % (
+        queued_s * 1e3, asked_s * 1e3, added_s * 1e3,
+    )  # fmt: skip
 
 
 class StandardHeaders:

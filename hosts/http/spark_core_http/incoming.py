@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
+import re
+import time
 from collections.abc import AsyncIterator, Set
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl, urlencode
 
 import falcon
 from pydantic_core import from_json
@@ -32,6 +35,18 @@ HOP: Final = frozenset(
     b"transfer-encoding upgrade expect host date server".split()
 )
 
+#: Bytes in a second that a body must come with, and the seconds that it may take beside that:
+#: it may be sent on as it comes, and then the backend waits for it.
+SLOWEST: Final = 64 * 1024
+PATIENCE_SECONDS: Final = 30.0
+
+#: Bytes of JSON from which on it is looked at before it is parsed, and the values that it may
+#: have then: so many take some tenths of a second, in which nothing else goes on.
+LARGE: Final = 1024 * 1024
+MOST_VALUES: Final = 1_000_000
+
+_TEXT_OR_MARK: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)
+
 #: Marks a request that a gateway relays: one that comes back to a gateway goes in a circle.
 MARK: Final = b"x-spark-relayed"
 
@@ -40,9 +55,9 @@ class Incoming:
     """A request to a relay: what of its head matters here, and its body."""
 
     __slots__ = (
-        "_most", "_received", "_upload", "_whole", "answered", "authorization", "body", "client",
-        "deadline_s", "encoded", "form", "from_page", "headers", "id", "length", "priority",
-        "query", "relay", "target", "wait_s",
+        "_most", "_received", "_upload", "_whole", "answered", "authorization", "began", "body",
+        "body_s", "client", "deadline_s", "encoded", "form", "from_page", "headers", "id",
+        "length", "priority", "query", "relay", "target", "wait_s",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +81,8 @@ class Incoming:
         self.deadline_s = math.inf
         self.headers: list[Header] = []
         self.encoded = self.from_page = False
+        self.began = time.monotonic()
+        self.body_s = 0.0  # how long its body took to come, where that was waited for
 
     def read_head(self, headers: list[Header]) -> None:
         """Keep of *headers* what the backend is to see, and heed the rest.
@@ -108,8 +125,11 @@ class Incoming:
 
     @property
     def caller(self) -> str:
-        """Whose turn it is in the queue: who has the same key, else who has the same address."""
-        return self.authorization.decode("latin-1") or (self.client[0] if self.client else "")
+        """Whose turn it is in the queue: who has the same address and the same key.
+
+        Not the key alone: most programs send one that says nothing, and that of some page.
+        """
+        return f"{self.client[0] if self.client else ''} {self.authorization.decode('latin-1')}"
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, as it comes.
@@ -117,8 +137,14 @@ class Incoming:
         :raises Incomplete: the rest of it will not come.
         :raises TooLarge: it is larger than what is taken.
         """
+        waited = 0.0
         while not self._whole:
-            if piece := await self._piece():
+            began = time.monotonic()
+            piece = await self._piece()
+            waited += time.monotonic() - began
+            if waited > PATIENCE_SECONDS + self._received / SLOWEST:
+                raise Incomplete(f"the body comes with less than {SLOWEST} bytes in a second")
+            if piece:
                 yield piece
 
     async def _piece(self) -> bytes:
@@ -145,11 +171,23 @@ class Incoming:
     async def read(self) -> bytes:
         """The whole body, which is kept."""
         if self.body is None:
-            pieces = []
+            pieces, began = [], time.monotonic()
             while not self._whole:  # the generator above would cost more than all the rest of this
                 pieces.append(await self._piece())
             self.body = b"".join(pieces)
+            self.body_s = time.monotonic() - began
         return self.body
+
+    def has_come(self) -> None:
+        """What had to come of its body before it could be decided about has come."""
+        self.body_s = time.monotonic() - self.began
+
+    @property
+    def again(self) -> bool:
+        """Whether it can be sent once more after its body was sent."""
+        if self.form is not None:
+            return self.form.again
+        return self.body is not None or self.relay.method == "GET"
 
     async def model(self) -> str | None:
         """The model that the request names, if it does.
@@ -159,10 +197,26 @@ class Incoming:
         if self.form is not None:
             return self.form.model
         if self.relay.model_from == "json":
-            return _model_in(await self.read()) if not self.encoded else None
+            if self.encoded:
+                return None
+            body = await self.read()
+            if len(body) > LARGE:
+                await _check_values(body)
+            return _model_in(body)
         if self.relay.model_from == "query":
-            return parse_qs(self.query.decode("latin-1")).get("model", [None])[0]
+            return dict(self._parameters).get("model")
         return None
+
+    def target_with(self, model: str | None) -> bytes:
+        """The path and query, with *model* as the model's name where the query has one."""
+        if self.relay.model_from != "query" or model in (None, dict(self._parameters).get("model")):
+            return self.target
+        renamed = [(n, model if n == "model" else value) for n, value in self._parameters]
+        return self.target.partition(b"?")[0] + b"?" + urlencode(renamed).encode()
+
+    @property
+    def _parameters(self) -> list[tuple[str, str]]:
+        return parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)
 
 
 def between_neighbours(headers: list[Header]) -> Set[bytes]:
@@ -185,6 +239,28 @@ def _seconds(name: bytes, value: bytes) -> float:
     if not 0 <= seconds <= 3600:
         raise InvalidRequest(f"{name.decode()} must be seconds, from 0 to 3600")
     return seconds
+
+
+async def _check_values(body: bytes) -> None:
+    """Look whether *body* can be parsed without keeping everybody else waiting.
+
+    :raises TooLarge: it has too many values, however few bytes each of them takes.
+    """
+    count = 0
+    for start in range(0, len(body), LARGE):
+        count += sum(body.count(mark, start, start + LARGE) for mark in (b"[", b"{", b","))
+        await asyncio.sleep(0)
+        if count > MOST_VALUES:  # unless they stand in texts, which takes longer to find out
+            return await _check_marks(body)
+
+
+async def _check_marks(body: bytes) -> None:
+    """As above, where what stands in texts does not count."""
+    for count, _ in enumerate(_TEXT_OR_MARK.finditer(body)):
+        if count > 2 * MOST_VALUES:  # for texts, there is one more match each
+            raise TooLarge(f"the body has more than {MOST_VALUES} values")
+        if not count % 10_000:
+            await asyncio.sleep(0)
 
 
 def _model_in(body: bytes) -> str | None:

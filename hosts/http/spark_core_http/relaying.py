@@ -26,7 +26,8 @@ from spark_core.gateway.upstream import Refused
 
 from .composing import Composing
 from .demand import Demand
-from .forwarding import Forwarding
+from .forwarding import CutOff, Forwarding
+from .headers import server_timing
 from .incoming import Incoming, between_neighbours
 from .openai_errors import error_answer
 from .origins import refuse_cross_site
@@ -58,11 +59,11 @@ class Relaying:
         found = spark.settings.models().get(GatewaySettings)
         self._settings = found if isinstance(found, GatewaySettings) else GatewaySettings()
         self._gateway: Gateway | None = None
-        self._composing = Composing(spark)
         self._demand = Demand(spark)
         from .metrics import meter  # in the worker: what it counts in is set up by then
 
         self._meter = meter
+        self._composing = Composing(spark, meter)
 
     def find(self, scope: Scope) -> Relay | None:
         """The relay that *scope* asks for."""
@@ -79,7 +80,7 @@ class Relaying:
             if self._gateway is None:
                 self._gateway = await self._spark.resolver.get(Gateway)
             exchange = Exchange(self._gateway, self._demand, self._meter, request, send)
-            if self._composing.looks_into(relay, self._gateway):
+            if relay.model_from == "form":
                 await self._composing.serve(request, self._gateway, exchange.run, send)
             else:
                 await exchange.run()
@@ -88,8 +89,7 @@ class Relaying:
         except SparkError as error:
             if request.answered:
                 log.warning("relay %s: %s (request %s)", relay.name, error, request.id.decode())
-                # The server breaks the connection off, so that the client sees no clean end.
-                raise asyncio.CancelledError from None
+                raise CutOff from None
             await _refuse(error, request, send)
         await upload.drain()  # what answers before it has read everything is seen all the same
 
@@ -140,7 +140,7 @@ class Exchange:
         self._meter = meter(request.relay.name, "")  # until it is known which one
         self._slot: Slot | None = None
         self._until = self._waited = 0.0
-        self._began = time.monotonic()
+        self._began = request.began
 
     async def run(self) -> None:
         """Relay it."""
@@ -189,7 +189,7 @@ class Exchange:
                     targets, revived = await self._brought(model, error), True
                 self._meter.count(error.code)
                 continue
-            if answer.status == 503 and targets and self._request.body is not None:
+            if answer.status == 503 and targets and self._request.again:
                 answer.close()
                 self._meter.count("503")
                 continue
@@ -249,6 +249,7 @@ class Exchange:
         self._meter = self._meter_of(request.relay.name, target.backend.name)
         self._asked = time.monotonic()
         headers = request.headers
+        at = request.target
         body: bytes | AsyncIterable[bytes] = b""
         if request.form is not None:
             length, body = request.form.body(target.model)
@@ -262,9 +263,11 @@ class Exchange:
         elif request.relay.method != "GET":
             headers = [*headers, (b"transfer-encoding", b"chunked")]
             body = request.pieces()
+        else:
+            at = request.target_with(target.model)
         answer = await target.upstream.ask(
             request.relay.method.encode(),
-            request.target,
+            at,
             headers,
             body,
             first_byte_s=min(target.backend.section.first_byte_s, self._left),
@@ -298,10 +301,9 @@ class Exchange:
 
     def _start(self, answer: Connection) -> dict[str, Any]:
         queued, asked = self._queued, self._first - self._asked
-        self._added = added = max(time.monotonic() - self._began - queued - asked, 0.0)
-        timing = b"queue;dur=%.2f, backend;dur=%.2f, gateway;dur=%.2f" % (
-            queued * 1e3, asked * 1e3, added * 1e3,
-        )  # fmt: skip
+        took = time.monotonic() - self._began - self._request.body_s
+        self._added = added = max(took - queued - asked, 0.0)
+        timing = server_timing(queued, asked, added)
         dropped = between_neighbours(answer.headers)
         headers = [h for h in answer.headers if h[0] not in dropped and h[0] != b"x-request-id"]
         headers += ((b"x-request-id", self._request.id), (b"server-timing", timing))
@@ -330,7 +332,6 @@ def _framing(length: int | None) -> Header:
 
 def _is_half_an_event(answer: Connection, last: bytes) -> bool:
     """Whether a stream of events ended before its last one was whole, with *last*."""
-    # A piece that is no more than the end of a line says nothing by itself.
     if not last.strip() or last.endswith((b"\n\n", b"\r\r", b"\n\r\n")):
         return False
     headers = dict(answer.headers)

@@ -91,7 +91,7 @@ async def _transcribe(gateway: Gateway, form: Form, ticket: Ticket) -> Mapping[s
     asked = form.without({*OWN, "timestamp_granularities[]"}).having(
         ("response_format", "verbose_json"), ("timestamp_granularities[]", "word")
     )
-    model = form.last("model") if gateway.chooses(TRANSCRIPTIONS) else None
+    model = form.last("model") or None
     return await _ask(gateway, TRANSCRIPTIONS, asked, ticket, "transcription", model)
 
 

@@ -240,7 +240,7 @@ async def front(scripted: Backend, serve: Serve) -> Served:
         f'[gateway]\nmax_json = 100000\nmax_upload = "1 GiB"\n'
         f'[plugins.vllm]\nurl = "{url}"\nmodels = ["m"]\nlimit = 3\nqueue = 2\n'
         f'[plugins.vllm.aliases]\nother = "m"\n'
-        f'[plugins.parakeet]\nurl = "{url}"\n'
+        f'[plugins.parakeet]\nurl = "{url}"\nmodels = ["m", "parakeet"]\n'
         f'[plugins.kokoro]\nurl = "{url}"\nfirst_byte_s = 0.2\n'
     )
 

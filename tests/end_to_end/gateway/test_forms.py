@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ...scripted import Peer, answer
 from .conftest import PATIENCE, Backend, Serve, Served
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +155,61 @@ async def test_a_model_that_neither_has_is_told(either: httpx.AsyncClient) -> No
     body, head = form(field("model", "huge"), FILE)
     found = await either.post(PATH, content=body, headers=head)
     assert (found.status_code, found.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}?diarize=true", "/v1/audio/diarizations"])
+@pytest.mark.parametrize("first", [True, False], ids=["model first", "file first"])
+async def test_a_model_that_the_only_backend_does_not_have_is_told(
+    backend: Backend, web: httpx.AsyncClient, path: str, first: bool
+) -> None:
+    model = field("model", "nope")
+    body, head = form(*((model, FILE) if first else (FILE, model)))
+    found = await web.post(path, content=body, headers=head)
+    assert (found.status_code, found.json()["error"]["code"]) == (404, "model_not_found")
+    assert backend.heads == []
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["model first", "file first"])
+async def test_the_only_backend_gets_the_models_real_name(
+    backend: Backend, web: httpx.AsyncClient, first: bool
+) -> None:
+    model = field("model", "whisper-1")
+    body, head = form(*((model, FILE) if first else (FILE, model)))
+    found = await web.post(PATH, content=body, headers=head)
+    assert found.status_code == 200
+    assert b'name="model"\r\n\r\nparakeet\r\n' in found.content
+    assert b"whisper-1" not in found.content
+
+
+@pytest.fixture(scope="module")
+def twins(scripted: Backend, serve: Serve) -> Served:
+    """A server in front of two backends that have the same model."""
+    url = scripted.served.url
+    each = 'name = "{0}"\nurl = "{1}/{0}"\nmodels = ["m"]\n'
+    names = ("left", "right")
+    return serve(
+        "".join(f"[[plugins.parakeet.backends]]\n{each.format(name, url)}" for name in names),
+        workers=1,
+    )
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["model first", "file first"])
+async def test_another_backend_is_asked_where_one_is_overloaded(
+    backend: Backend, twins: Served, first: bool
+) -> None:
+    async def overloaded(peer: Peer, head: bytes) -> None:
+        body = await peer.body(head)
+        is_left = head.startswith(b"POST /left")
+        await peer.send(answer(b"", b"503 Busy") if is_left else answer(body))
+
+    backend.script = overloaded
+    model = field("model", "m")
+    body, head = form(*((model, FILE) if first else (FILE, model)))
+    async with httpx.AsyncClient(base_url=twins.url, timeout=PATIENCE, trust_env=False) as client:
+        for _ in range(4):
+            found = await client.post(PATH, content=body, headers=head)
+            assert (found.status_code, found.content) == (200, body)
+    assert any(head.startswith(b"POST /left") for head in backend.heads)
 
 
 async def test_without_a_model_either_is_asked(backend: Backend, either: httpx.AsyncClient) -> None:

@@ -75,6 +75,33 @@ async def test_a_request_is_named_and_traced(backend: Backend, web: httpx.AsyncC
     assert "backend;dur=" in found.headers["server-timing"]
 
 
+async def test_a_models_other_name_in_a_query_is_put_back_to_its_own(
+    backend: Backend, web: httpx.AsyncClient
+) -> None:
+    for query in ("a=%26&model=tts-1&b=", "model=kokoro&c=%20"):
+        assert (await web.get(f"/v1/audio/voices?{query}")).status_code == 200
+    lines = [head.split(b"\r\n")[0] for head in backend.heads]
+    assert lines == [
+        b"GET /v1/audio/voices?a=%26&model=kokoro&b= HTTP/1.1",
+        b"GET /v1/audio/voices?model=kokoro&c=%20 HTTP/1.1",
+    ]
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("elsewhere.example", 421)])
+async def test_a_request_may_name_the_host_in_its_first_line(
+    backend: Backend, front: Served, host: str, status: int
+) -> None:
+    """It counts for more than what the header says."""
+    body = json.dumps(ASKED).encode()
+    target = f"http://{host}:80{CHAT}?a=b".encode()
+    request = b"POST %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    request += b"Content-Length: %d\r\n\r\n%b"
+    found = await exchange(front, request % (target, len(body), body))
+    assert found.startswith(b"HTTP/1.1 %d " % status)
+    if status == 200:
+        assert backend.heads[-1].startswith(b"POST %b?a=b HTTP/1.1\r\n" % CHAT.encode())
+
+
 @pytest.mark.parametrize("given", [None, "not sane!", "x" * 200])
 async def test_a_request_without_a_sane_name_gets_one(
     backend: Backend, web: httpx.AsyncClient, given: str | None
