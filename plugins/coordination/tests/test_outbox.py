@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 from spark_core_coordination.locks import Locks
 from spark_core_coordination.outbox import Outbox
 from spark_core_coordination.settings import EventKind, Webhook
-from spark_core_coordination.sources import LockSource, OutageSource, Source, SwapSource
+from spark_core_coordination.sources import (
+    Happening,
+    LockSource,
+    OutageSource,
+    Source,
+    SwapSource,
+)
 
 from spark_core.errors import NotFound
 from spark_core.gateway.outages import OutageLog
@@ -116,6 +124,23 @@ async def test_many_who_look_at_once_take_it_in_once(
         assert await told(both[0]) == ["lock_acquired", "lock_forced"]
 
 
+async def test_who_looked_too_long_ago_does_not_take_the_reading_back(outbox: Outbox) -> None:
+    """Another process went on, while this one was still reading."""
+
+    class Counting:
+        name = "counting"
+        positions: ClassVar = ["1", "2"]
+
+        async def read(self, position: str | None) -> tuple[Sequence[Happening], str]:
+            mine = self.positions.pop(0)
+            if self.positions:
+                await outbox.collect(self, [])
+            return [], mine
+
+    await outbox.collect(source := Counting(), [])
+    assert await outbox._position(source) == "2"
+
+
 async def test_who_is_killed_while_it_takes_in_leaves_nothing_half_done(
     outbox: Outbox, locks: Locks, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +193,7 @@ async def test_outages_are_told_when_they_begin_and_when_they_end_each_once(
         if minute == 42:
             await log.end("chat", spark_clock.now())
         await outbox.collect(source, [webhook()])
+        assert not await outbox.collect(source, [webhook()])  # or it would look without a pause
         counted.update(await told(outbox))
     assert counted == {"outage_began": 1, "outage_ended": 1}
 
