@@ -20,11 +20,14 @@ from urllib.parse import urlsplit
 from ..errors import SettingsError, Unavailable
 from .connection import HELD_TOGETHER, Connection, Header, Stale, nothing
 
-__all__ = ["Exhausted", "HERE", "Refused", "Upstream"]
+__all__ = ["HERE", "Exhausted", "Refused", "Upstream"]
 
 Body = bytes | AsyncIterable[bytes]
 
 CONNECT_SECONDS: Final = 5.0
+
+#: Seconds until a backend that has connections, and refuses another one, is tried once more.
+BACKLOG_SECONDS: Final = 0.05
 
 #: Seconds an unused connection is kept: less than servers keep theirs, which is often 5.
 KEEP_SECONDS: Final = 4.0
@@ -186,11 +189,14 @@ class Upstream:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                host = await self._resolve(loop)
-                name = self._host if self._tls else None
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self), host, self._port, ssl=self._tls, server_hostname=name
-                )
+                try:
+                    return await self._try_connecting(loop)
+                except ConnectionRefusedError:
+                    if not self._open:
+                        raise
+                    # It is there, and refuses because too many came at once.
+                    await asyncio.sleep(BACKLOG_SECONDS)
+                    return await self._try_connecting(loop)
         except TimeoutError:
             raise Refused(f"{self.shown} cannot be reached: no connection in time") from None
         except UnicodeError:
@@ -200,6 +206,13 @@ class Upstream:
             if error.errno in HERE:
                 raise Exhausted(f"no connection can be opened: {_why(error)}") from None
             raise Refused(f"{self.shown} cannot be reached: {_why(error)}") from None
+
+    async def _try_connecting(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        host = await self._resolve(loop)
+        name = self._host if self._tls else None
+        _, connection = await loop.create_connection(
+            lambda: Connection(self), host, self._port, ssl=self._tls, server_hostname=name
+        )
         return connection
 
     async def _resolve(self, loop: asyncio.AbstractEventLoop) -> str:

@@ -228,6 +228,36 @@ async def test_nobody_there_is_refused(opened: Open) -> None:
     assert (client.done, client.upstream.connections) == ([1], 0)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_who_has_connections_and_refuses_one_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """Too many came at once; who has none is not there."""
+    loop, attempts = asyncio.get_running_loop(), 0
+    connect = loop.create_connection
+
+    async def refused_once(*arguments: Any, **options: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 2:
+            raise ConnectionRefusedError
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(loop, "create_connection", refused_once)
+    async with serving(echo) as server:
+        client = Client(Upstream(server.url))
+        first = await client.ask()
+        if not is_there:
+            await client.close()
+            with pytest.raises(Refused):
+                await client.ask()
+        else:
+            assert (await client.get())[0] == 200
+        first.close()
+        await client.close()
+    assert attempts == (3 if is_there else 2)
+
+
 async def test_a_connection_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.0)
     client = Client(Upstream("http://127.0.0.1:9"))
