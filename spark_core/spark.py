@@ -381,13 +381,19 @@ def _path(given: Any, error: ErrorDetails) -> Iterator[str]:
 
 
 def compose(source: Source, *, clock: Clock | None = None, plugins: Plugins | None = None) -> Spark:
-    """What :func:`.opening.open` opens, for hosts: nothing is opened yet, no loop is needed."""
+    """What :func:`.opening.open` opens, for hosts: nothing is opened yet, no loop is needed.
+
+    What plugins refer to is imported when it is used. A host that presents all of it examines
+    them first.
+    """
     disabled = source.disabled_plugins()
-    plugins = plugins or Plugins.discover(disabled)
+    plugins = plugins or Plugins.discover(disabled, examined=False)
     settings = Settings.check(source, plugins.settings_sections())
-    if settings.section(CoreSettings).plugin_errors == "refuse" and (broken := plugins.broken()):
-        names = "; ".join(f"{p.name} ({p.distribution} {p.version}): {p.error}" for p in broken)
-        raise PluginError(f"broken plugins: {names}")
+    if settings.section(CoreSettings).plugin_errors == "refuse":
+        plugins.examine()
+        if broken := plugins.broken():
+            names = "; ".join(f"{p.name} ({p.distribution} {p.version}): {p.error}" for p in broken)
+            raise PluginError(f"broken plugins: {names}")
     given: dict[type, Any] = {
         Clock: clock or SystemClock(),
         DataDirectory: settings.data_directory,

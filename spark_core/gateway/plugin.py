@@ -72,7 +72,8 @@ def spark_register_operations() -> Iterable[Operation]:
             Effect.READ,
             method="GET",
             path="/v1/models",
-            summary="List the models that are served, and the other names they go by.",
+            summary="List the models that are served, their other names, and what can be had "
+            "on demand.",
         ),
     )
 

@@ -95,8 +95,8 @@ class CatalogModel(BaseModel):
     local_path: Annotated[str, AfterValidator(_local_path)] | None = Field(
         default=None, description="Its folder on the machines, instead of a repository."
     )
-    served_name: ServedName = Field(
-        default="", description="What callers call it; by default its name."
+    served_name: ServedName | None = Field(
+        default=None, description="What callers call it; by default its name."
     )
     aliases: tuple[ServedName, ...] = Field(
         default=(), max_length=50, description="Other names that callers may use."

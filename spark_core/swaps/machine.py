@@ -238,6 +238,7 @@ class Machine:
         swap, entry = self._swap, self._entry()
         if not swap.reached(Phase.STOPPED):
             await self._stop()
+            self._parts.forget()
             await self._reach(Phase.STOPPED)
         if not swap.reached(Phase.RELEASED):
             await self._heed_cancel()

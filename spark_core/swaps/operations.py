@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from typing import Annotated
 
 from pydantic import BaseModel, Field, SecretStr
 
 from ..errors import BackendError, SparkError
 from ..operations import Empty, Progress
+from ..settings import Env
 from ..spark import Caller
 from .driving import Swaps
 from .models import STEPS, Outcome, Swap, SwapEvent
@@ -19,7 +21,10 @@ __all__ = ["call_off", "events", "list_swaps", "show", "shown", "status", "swap"
 class ShownToken(BaseModel, defer_build=True):
     """The token of a reservation, if one is shown."""
 
-    token: SecretStr | None = None
+    token: Annotated[SecretStr | None, Env("SPARK_LOCK_TOKEN")] = Field(
+        default=None,
+        description="That of the reservation. Better in the environment than on a command line.",
+    )
 
     @property
     def text(self) -> str | None:

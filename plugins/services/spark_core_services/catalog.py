@@ -49,7 +49,7 @@ def _path_in_container(path: str) -> str:
     return path
 
 
-class Patches(BaseModel):
+class Patches(BaseModel, defer_build=True):
     """Files that are laid over those in a container."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

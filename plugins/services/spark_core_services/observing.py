@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from spark_core.contracts.machines import Completed, Machines
 from spark_core.errors import BackendError, NotConfigured, SparkError, TimedOut, Unavailable
-from spark_core.http_client import Retries, open_client, request_with_retries
 
 from .catalog import Service
 
@@ -199,6 +198,8 @@ async def _answers(service: Service) -> Observation:
 
 
 async def _asked(service: Service) -> Observation:
+    from spark_core.http_client import Retries, open_client, request_with_retries
+
     once = Retries(count=0)
     assert service.url is not None
     async with open_client(service.url, verify=service.verify_tls, timeout=LOOK_S / 2) as client:

@@ -20,5 +20,5 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 @hookimpl
 def spark_register_machines() -> Iterable[Provider[Machines]]:
     """One connection to each, kept."""
-    opened = "spark_core_ssh.machines:open_machines"
+    opened = "spark_core_ssh.opening:open_machines"
     return (Provider("ssh", opened, configured="spark_core_ssh.settings:is_configured"),)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import asyncssh
@@ -17,7 +17,7 @@ from spark_core.errors import BackendError, InvalidRequest, NotFound, TimedOut, 
 from .connection import Connection, Process, read_key
 from .settings import SshSettings
 
-__all__ = ["SshMachines", "open_machines"]
+__all__ = ["SshMachines"]
 
 #: Bytes that are kept of each of a command's outputs.
 KEPT: Final = 2**20
@@ -28,18 +28,6 @@ LINE: Final = 2**16
 PIECE: Final = 2**15
 
 log = logging.getLogger(__name__)
-
-
-@asynccontextmanager
-async def open_machines(settings: SshSettings) -> AsyncIterator[SshMachines]:
-    """Every machine that is configured; nothing is connected yet.
-
-    :raises NotConfigured: no machine is named, or not as whom commands run there.
-    """
-    async with AsyncExitStack() as stack:
-        machines = SshMachines(settings)
-        stack.push_async_callback(machines.aclose)
-        yield machines
 
 
 class SshMachines:

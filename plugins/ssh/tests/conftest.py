@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from spark_core_lab import sparks
 from spark_core_lab.sparks.machine import Spark
-from spark_core_ssh.machines import SshMachines, open_machines
+from spark_core_ssh.machines import SshMachines
+from spark_core_ssh.opening import open_machines
 from spark_core_ssh.settings import MachineSettings, SshSettings
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
-from spark_core_ssh.machines import KEPT, SshMachines, open_machines
+from spark_core_ssh.machines import KEPT, SshMachines
+from spark_core_ssh.opening import open_machines
 
 from spark_core.contracts.machines import Machines
 from spark_core.errors import BackendError, InvalidRequest, NotFound, TimedOut, Unavailable

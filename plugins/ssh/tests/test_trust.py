@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from spark_core_ssh.machines import open_machines
+from spark_core_ssh.opening import open_machines
 
 from spark_core.contracts.machines import HasPublicKey
 from spark_core.errors import NotConfigured, Unavailable

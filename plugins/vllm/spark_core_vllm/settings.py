@@ -112,7 +112,7 @@ class VllmSettings(BackendsSection):
     docker_args: Annotated[str, Env("VLLM_SPARK_EXTRA_DOCKER_ARGS")] = Field(
         default="", description="More arguments of docker run, which launch-cluster.sh passes on."
     )
-    launch: LaunchSettings = LaunchSettings()
+    launch: LaunchSettings = Field(default_factory=lambda: LaunchSettings())
 
     def backend(self) -> str:
         """The name of the gateway's backend that launched models are reached at."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from spark_core_lab import sparks
 from spark_core_lab.sparks.machine import Spark
-from spark_core_ssh.machines import open_machines
+from spark_core_ssh.opening import open_machines
 from spark_core_ssh.settings import MachineSettings, SshSettings
 from spark_core_vllm.model_host import VllmHost, open_model_host
 from spark_core_vllm.settings import VllmSettings

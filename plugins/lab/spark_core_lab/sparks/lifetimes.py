@@ -77,10 +77,11 @@ def end_members(container: Container) -> None:
 
 
 def hold(port: int) -> None:
-    """Something that is no container takes *port*."""
+    """Something that is no container takes *port*, for as long as the fault is there."""
     program = (
-        "import socket,time; s=socket.socket(); s.setsockopt(1,2,1);"
-        f"s.bind(('127.0.0.1',{port})); s.listen(); time.sleep(1e6)"
+        "import os, socket, time; s = socket.socket(); s.setsockopt(1, 2, 1);"
+        f"s.bind(('127.0.0.1', {port})); s.listen();\n"
+        f"while os.path.exists({str(here() / 'faults' / 'port_stays')!r}): time.sleep(0.02)"
     )
     words = [sys.executable, "-I", "-S", "-c", program]
     null = subprocess.DEVNULL
