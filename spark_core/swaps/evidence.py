@@ -48,6 +48,7 @@ class Watch:
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._named: str | None = None
         self._lines = 0
+        self._unseen: dict[str, str] = {}
         self._available: deque[int] = deque(maxlen=600)
 
     @property
@@ -68,6 +69,7 @@ class Watch:
         """Heed what the machines say; why it is over, if it is."""
         nodes = [*state.nodes.items()][: self._nodes]
         seen = {name: node for name, node in nodes if node.error is None}
+        self._unseen = {name: node.error for name, node in nodes if node.error is not None}
         self._available.extend(node.memory_available for node in seen.values())
         running = {n: s.container for n, s in seen.items() if s.container is not None}
         for name, container in running.items():
@@ -122,19 +124,29 @@ class Watch:
             evidence["available_gib"] = {
                 "first": memory[0], "least": min(memory), "last": memory[-1],
             }  # fmt: skip
+        if self._unseen:
+            evidence["unseen"] = dict(self._unseen)
+            message = f"{message}; {', '.join(self._unseen)} cannot be reached"
         if self._named:
             message = f"{message}; its log says {self._named.replace('-', ' ')}"
         return Failure(code=self._named or code, message=message, evidence=evidence)
 
 
-def what_stays(state: HostState | None, reason: str, seconds: float) -> Failure:
-    """What is still there *seconds* after it was stopped; *reason* is why nothing is known."""
-    if state is None or reason:
-        return Failure(code="unreachable", message=f"it could not be stopped: {reason}")
+def what_stays(state: HostState, reason: str, seconds: float) -> Failure:
+    """What is still there *seconds* after it was stopped; *reason* is why that failed."""
     unseen = {n: s.error for n, s in state.nodes.items() if s.error}
     containers = {n: s.container.id for n, s in state.nodes.items() if s.container}
     ports = [n for n, s in state.nodes.items() if s.port_taken]
-    code = "unreachable" if unseen else "container-stays" if containers else "port-stays-busy"
+    code = (
+        "unreachable"
+        if unseen
+        else "container-stays"
+        if containers
+        else "port-stays-busy"
+        if ports
+        else "not-stopped"
+    )
     evidence = {"containers": containers, "ports_busy_on": ports, "unseen": unseen}
-    where = ", ".join([*unseen] or [*containers] or ports)
-    return Failure(code=code, message=f"{code} on {where} after {seconds:g} s", evidence=evidence)
+    where = ", ".join([*unseen] or [*containers] or ports or [*state.nodes])
+    message = f"{code} on {where} after {seconds:g} s{reason and f': {reason}'}"
+    return Failure(code=code, message=message, evidence=evidence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -21,7 +21,7 @@ from .catalog import Catalog, CatalogModel
 from .evidence import Watch, what_stays
 from .history import SwapHistory
 from .logs import LaunchLog
-from .memory import GIB, lacking, not_released
+from .memory import GIB, lacking, no_room, not_released
 from .models import Counts, Failure, Memory, Outcome, Phase, Swap
 from .readiness import Models, key_of
 from .settings import SwapSettings
@@ -195,6 +195,8 @@ class Machine:
         swap.previous = await self._running_model(state)
         swap.memory = {n: Memory(before=s.memory_available) for n, s in state.nodes.items()}
         entry = self._entry()
+        if entry is not None and not swap.force and (failure := no_room(state, entry.nodes)):
+            raise _Refused(failure)
         need = await self._bytes(entry)
         if entry is not None and need is not None and not swap.force:
             # What runs without a known size frees at most what is in use: the release will tell.
@@ -260,21 +262,25 @@ class Machine:
         :raises _Stuck: it stays.
         """
         end = self._in(self._settings.release_s)
-        state: HostState | None = None
-        reason = ""
         while True:
-            try:
-                await self._host.stop(self._lease.fence, foreign=self._swap.take_over)
-                state, reason = await self._observe(), ""
-            except LeaseLost:
-                raise
-            except SparkError as error:
-                reason = error.message
-            if state is not None and not reason and state.is_empty:
+            reason = await self._tell_to_stop()
+            every = await self._observe()
+            state = self._needed(every)
+            if state.is_empty and (not reason or state.nodes != every.nodes):
                 return
             if self._parts.clock.now() >= end:
                 raise _Stuck(what_stays(state, reason, self._settings.release_s))
             await self._parts.pause(POLL)
+
+    async def _tell_to_stop(self) -> str:
+        """Why that did not reach every machine, if it did not."""
+        try:
+            await self._host.stop(self._lease.fence, foreign=self._swap.take_over)
+        except LeaseLost:
+            raise
+        except SparkError as error:
+            return error.message
+        return ""
 
     async def _release(self, entry: CatalogModel | None) -> None:
         """See the memory come back.
@@ -284,7 +290,7 @@ class Machine:
         swap, end = self._swap, self._in(self._settings.release_s)
         wanted = await self._wanted(entry)
         while True:
-            state = await self._observe()
+            state = self._needed(await self._observe())
             short = {
                 name: node
                 for name, node in state.nodes.items()
@@ -314,14 +320,25 @@ class Machine:
         return wanted
 
     async def _launch(self, entry: CatalogModel) -> None:
-        try:
-            await self._host.launch(entry.to_launch(self._swap.launch), self._lease.fence)
-        except LeaseLost:
-            raise
-        except Unavailable:
-            return  # it may have begun: what is seen from now on will tell
-        except SparkError as error:
-            raise _broken("not-launched", error.message) from None
+        """Begin it. Who cannot be reached is told again: that never begins anything twice.
+
+        :raises _Broken: it cannot be begun.
+        """
+        end = self._in(entry.ready_s)
+        while True:
+            try:
+                return await self._host.launch(
+                    entry.to_launch(self._swap.launch), self._lease.fence
+                )
+            except LeaseLost:
+                raise
+            except SparkError as error:
+                unreachable = isinstance(error, Unavailable)
+                if not unreachable or self._parts.clock.now() >= end:
+                    code = "unreachable" if unreachable else "not-launched"
+                    raise _broken(code, error.message) from None
+            await self._heed_cancel()
+            await self._parts.pause(POLL)
 
     async def _load(self, entry: CatalogModel) -> None:
         """Watch the model until it does real work.
@@ -412,6 +429,13 @@ class Machine:
 
     async def _observe(self) -> HostState:
         return await self._host.observe(fence=self._lease.fence)
+
+    def _needed(self, state: HostState) -> HostState:
+        """*state* without machines that are out of reach and that the model does not run on."""
+        entry = self._entry()
+        needed = [*state.nodes][: entry.nodes if entry else None]
+        nodes = {n: s for n, s in state.nodes.items() if n in needed or not s.error}
+        return replace(state, nodes=nodes)
 
     async def _serving(self) -> str | None:
         entry = self._known(self._swap.target) or self._previous()

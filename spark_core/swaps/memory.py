@@ -1,4 +1,4 @@
-"""Whether a model fits, told from what the machines' kernels say is available.
+"""Whether a model fits, told from what the machines say of their memory and disks.
 
 On unified memory the GPU's and the system's memory are one, and a model that does not fit
 takes the machine down instead of failing. So nothing is loaded that is not known to fit.
@@ -12,9 +12,12 @@ from typing import Final
 from ..contracts.model_hosts import HostState
 from .models import Failure
 
-__all__ = ["GIB", "lacking", "not_released"]
+__all__ = ["GIB", "lacking", "no_room", "not_released"]
 
 GIB: Final = 1024**3
+
+#: Bytes of a disk that a container and its log need at least.
+ROOM: Final = GIB
 
 
 def lacking(
@@ -44,6 +47,17 @@ def lacking(
         for name, n in short.items()
     )
     return Failure(code="not-enough-memory", message=where, evidence=short)
+
+
+def no_room(state: HostState, nodes: int) -> Failure | None:
+    """Why no container can begin on the first *nodes* machines: their disks are full."""
+    full = {n: _gib(state.nodes[n].disk_free) for n in [*state.nodes][:nodes]}
+    full = {name: free for name, free in full.items() if free < _gib(ROOM)}
+    if not full:
+        return None
+    where = "; ".join(f"{name}: {free} GiB of its disk are free" for name, free in full.items())
+    evidence = {name: {"free_gib": free} for name, free in full.items()}
+    return Failure(code="disk-full", message=where, evidence=evidence)
 
 
 def not_released(

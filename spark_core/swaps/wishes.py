@@ -18,7 +18,6 @@ from .catalog import CatalogModel
 from .driving import Swaps
 from .models import Outcome, Swap
 from .readiness import key_of
-from .settings import SwapSettings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TableClause
@@ -87,12 +86,9 @@ class Demand:
     However many requests of this process wait for a model, one task asks for all of them.
     """
 
-    def __init__(
-        self, swaps: Swaps, wishes: WishList, settings: SwapSettings, clock: Clock
-    ) -> None:
+    def __init__(self, swaps: Swaps, wishes: WishList, clock: Clock) -> None:
         self._swaps = swaps
         self._wishes = wishes
-        self._settings = settings
         self._clock = clock
         self._waiting: dict[str, _Waiting] = {}
 
@@ -121,7 +117,7 @@ class Demand:
         if entry.on_demand == "reject":
             await self._wishes.keep(entry.name)
             raise await self._busy(entry, "it is not loaded yet")
-        await self._wait(entry, min(wait_s, self._settings.max_wait_s))
+        await self._wait(entry, wait_s)
 
     async def _wait(self, entry: CatalogModel, seconds: float) -> None:
         waiting = self._waiting.get(entry.name)
@@ -214,11 +210,9 @@ async def open_wish_list(state: State, clock: Clock) -> AsyncIterator[WishList]:
 
 
 @asynccontextmanager
-async def open_demand(
-    swaps: Swaps, wishes: WishList, settings: SwapSettings, clock: Clock
-) -> AsyncIterator[Demand]:
+async def open_demand(swaps: Swaps, wishes: WishList, clock: Clock) -> AsyncIterator[Demand]:
     """What loads models because requests want them."""
-    demand = Demand(swaps, wishes, settings, clock)
+    demand = Demand(swaps, wishes, clock)
     try:
         yield demand
     finally:

@@ -47,7 +47,7 @@ def wishes(world: World) -> WishList:
 
 @pytest.fixture
 async def demand(world: World, swaps: Swaps, wishes: WishList) -> AsyncIterator[Demand]:
-    demand = Demand(swaps, wishes, world.settings, world.clock)
+    demand = Demand(swaps, wishes, world.clock)
     yield demand
     await demand.aclose()
 
