@@ -71,7 +71,7 @@ class Swaps:
         if self._parts is None:
             raise NotConfigured(
                 "there is no model host on which models could be swapped",
-                hint="set [plugins.vllm.swap] and the machines in spark.toml",
+                hint="set [plugins.vllm.launch] and [plugins.ssh] in spark.toml",
             )
         return self._parts
 

@@ -324,12 +324,10 @@ class Machine:
 
         :raises _Broken: it cannot be begun.
         """
-        end = self._in(entry.ready_s)
+        end, launch = self._in(entry.ready_s), entry.to_launch(self._swap.launch)
         while True:
             try:
-                return await self._host.launch(
-                    entry.to_launch(self._swap.launch), self._lease.fence
-                )
+                return await self._host.launch(launch, self._lease.fence)
             except LeaseLost:
                 raise
             except SparkError as error:

@@ -15,7 +15,17 @@ from ..spark import Caller
 from .driving import Swaps
 from .models import STEPS, Outcome, Swap, SwapEvent
 
-__all__ = ["call_off", "events", "list_swaps", "show", "shown", "status", "swap", "swap_allowed"]
+__all__ = [
+    "call_off",
+    "events",
+    "list_swaps",
+    "show",
+    "shown",
+    "status",
+    "swap",
+    "swap_allowed",
+    "unload",
+]
 
 
 class ShownToken(BaseModel, defer_build=True):
@@ -32,10 +42,9 @@ class ShownToken(BaseModel, defer_build=True):
         return self.token.get_secret_value() if self.token is not None else None
 
 
-class SwapRequest(ShownToken, defer_build=True):
-    """A model that is to take the place of the one that is loaded."""
+class UnloadRequest(ShownToken, defer_build=True):
+    """That no model is to be loaded."""
 
-    model: str | None = Field(description="A model of the catalog; null leaves the GPU empty.")
     wait: bool = Field(default=False, description="Answer when it has ended, not at once.")
     reason: str = Field(default="", max_length=500, description="What for, in one line.")
     drain_s: float | None = Field(
@@ -48,6 +57,12 @@ class SwapRequest(ShownToken, defer_build=True):
     take_over: bool = Field(
         default=False, description="Stop what runs there although it was not started from here."
     )
+
+
+class SwapRequest(UnloadRequest, defer_build=True):
+    """A model that is to take the place of the one that is loaded."""
+
+    model: str = Field(description="A model of the catalog.")
 
 
 async def swap_allowed(request: ShownToken, swaps: Swaps) -> None:
@@ -63,8 +78,25 @@ async def swap(
     The answer comes at once, with the id of the swap; with ``wait`` it comes at its end, and
     what happens is told meanwhile.
     """
+    async with aclosing(_begun(request.model, request, swaps, caller, progress)) as told:
+        async for each in told:
+            yield each
+
+
+async def unload(
+    request: UnloadRequest, swaps: Swaps, caller: Caller, progress: Progress
+) -> AsyncGenerator[SwapEvent | Swap, None]:
+    """Take the model off the GPU, and leave it empty."""
+    async with aclosing(_begun(None, request, swaps, caller, progress)) as told:
+        async for each in told:
+            yield each
+
+
+async def _begun(
+    model: str | None, request: UnloadRequest, swaps: Swaps, caller: Caller, progress: Progress
+) -> AsyncGenerator[SwapEvent | Swap, None]:
     begun = await swaps.begin(
-        request.model,
+        model,
         caller=caller.name,
         token=request.text,
         reason=request.reason,

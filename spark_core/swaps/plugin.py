@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..declarations import BackgroundService, Resource, SettingsSection, StateSchema
+from ..declarations import BackgroundService, Panel, Resource, SettingsSection, StateSchema
 from ..hookspecs import hookimpl
 from ..operations import Effect, Operation
 
@@ -66,6 +66,16 @@ SWAP_OPERATIONS = (
         precondition=f"{_SWAPS}:swap_allowed",
         render=f"{_SWAPS}:shown",
         summary="Swap the model that is loaded for another one.",
+    ),
+    Operation(
+        "swap.unload",
+        f"{_SWAPS}:unload",
+        Effect.OPERATE,
+        status=202,
+        headers={"x-spark-lock-token": "token"},
+        precondition=f"{_SWAPS}:swap_allowed",
+        render=f"{_SWAPS}:shown",
+        summary="Take the model off the GPU, and leave it empty.",
     ),
     Operation(
         "swap.status",
@@ -153,3 +163,26 @@ def spark_register_background_services() -> Iterable[BackgroundService]:
 def spark_register_operations() -> Iterable[Operation]:
     """Swapping models, and the models that can be loaded."""
     return (*SWAP_OPERATIONS, *CATALOG_OPERATIONS)
+
+
+@hookimpl
+def spark_register_panels() -> Iterable[Panel]:
+    """What is loaded, what was, and what could be."""
+    return (
+        Panel("swap", "Model", "tiles", "swap.status", ("host", "model", "running", "last")),
+        Panel("swap-to", "Swap", "form", "swap", ("model", "reason", "drain_s", "force")),
+        Panel(
+            "swaps",
+            "Swaps",
+            "table",
+            "swaps.list",
+            ("created_at", "model", "outcome", "took_s", "caller", "reason"),
+        ),
+        Panel(
+            "models",
+            "Models",
+            "table",
+            "models.list",
+            ("name", "served_name", "nodes", "memory_gib", "on_demand"),
+        ),
+    )
