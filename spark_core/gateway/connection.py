@@ -23,10 +23,9 @@ Header = tuple[bytes, bytes]
 HELD_BYTES: Final = 4 * 1024 * 1024
 HELD_TOGETHER: Final = 64 * 1024 * 1024
 
-#: Bytes that are handed to a slow reader at once, and the seconds that it has to take them
-#: while the backend, whose answer is larger than what is held, waits for it.
-HANDED_BYTES: Final = 1024 * 1024
-TAKE_SECONDS: Final = 30.0
+#: Seconds that a slow reader has to take so much while the backend waits for it: less than
+#: 70 kB in a second is slower than speech is heard.
+TAKE_SECONDS: Final = 60.0
 
 #: Seconds that a backend has to let go of a request that nobody waits for any more.
 LET_GO_SECONDS: Final = 1.0
@@ -159,7 +158,7 @@ class Connection(asyncio.Protocol):
     def _gathered(self) -> bytes:
         """What has come and was not read yet."""
         chunks, self._chunks = self._chunks, []
-        if self._held > HANDED_BYTES:
+        if self._held > HELD_BYTES:
             chunks, self._chunks = _parted(chunks)
         self._held = sum(map(len, self._chunks)) if self._chunks else 0
         if self._paused:
@@ -398,7 +397,7 @@ class Connection(asyncio.Protocol):
 def _parted(chunks: list[bytes]) -> tuple[list[bytes], list[bytes]]:
     """As many of *chunks* as are handed to a reader at once, and the others."""
     size = count = 0
-    while count < len(chunks) and size < HANDED_BYTES:
+    while count < len(chunks) and size < HELD_BYTES:
         size += len(chunks[count])
         count += 1
     return chunks[:count], chunks[count:]

@@ -783,7 +783,7 @@ async def test_a_slow_reader_is_handed_no_more_at_once_than_it_can_take(opened: 
         while not await found.pour(take):
             pass
         assert sum(map(len, pieces)) == LARGE
-        assert max(map(len, pieces)) < 2 * connecting.HANDED_BYTES
+        assert max(map(len, pieces)) < 2 * connecting.HELD_BYTES
         found.close()
 
 
