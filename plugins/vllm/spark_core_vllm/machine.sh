@@ -108,14 +108,13 @@ launch() {
     new=$folder/launches/.$2.$$ dir=$folder/launches/$2
     enter "$1"
     [ ! -d "$dir" ] || return 0
-    if [ -d "$folder/newest" ] && runs "$folder/newest/"; then
-        die $BUSY "another launch goes on: $(basename "$(readlink "$folder/newest")")"
-    fi
-    # Whoever stops something may still be at it.
+    # Whoever stops something may still be at it, and so may a launcher that was told to end.
     true >>"$folder/stopping" && flock -w 15 "$folder/stopping" true ||
         die $BUSY "what ran before is still being stopped"
     look "$3"
     [ -z "$found" ] || die $BUSY "container $3 runs already: ${found%% *}"
+    [ ! -e "$folder/newest/alive" ] || flock -s -w 5 "$folder/newest/alive" true ||
+        die $BUSY "another launch goes on: $(basename "$(readlink "$folder/newest")")"
     mkdir "$new" && cat >"$new/command" && printf %s "$5" >"$new/name" && true >"$new/log" ||
         die $CANNOT "no launch can be written down in $folder"
     [ "$(wc -c <"$new/command")" -eq "$4" ] || { rm -r "$new"; die $CANNOT "the command was cut off"; }

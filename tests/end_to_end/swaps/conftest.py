@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ models:
   large: {repo: lab/large, memory_gib: 60, ready_s: 60}
   pair: {repo: lab/pair, memory_gib: 60, ready_s: 60, nodes: 2}
   hasty: {repo: lab/hasty, memory_gib: 60, ready_s: 2}
+  hasty_pair: {repo: lab/pair, memory_gib: 60, ready_s: 3, nodes: 2}
   slow_one: {repo: lab/slow, memory_gib: 60, ready_s: 600}
 """
 
@@ -39,13 +40,20 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[Spark, Spark]]:
-    """Two machines; the first is where clients are served from."""
+@contextmanager
+def machines() -> Iterator[tuple[Spark, Spark]]:
+    """Two machines, while the block runs; the first is where clients are served from."""
     if not Path(sparks.SSHD).exists():
         pytest.skip("openssh-server is not installed")
     with sparks.start(2) as (head, other):
         yield head, other
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Spark, Spark]]:
+    """Two machines of a test's own."""
+    with machines() as pair:
+        yield pair
 
 
 @dataclass

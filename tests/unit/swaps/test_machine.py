@@ -119,6 +119,14 @@ async def test_a_machine_that_cannot_be_looked_at_is_not_touched(world: World) -
     assert "spark2: no route to host" in swap.failure.message
 
 
+async def test_a_full_disk_is_seen_before_anything_is_touched(world: World) -> None:
+    await world.swap("small")
+    world.host.head.disk_free = 1000
+    swap = await world.swap("large")
+    assert (swap.outcome, swap.failure.code, swap.serving) == ("refused", "disk-full", "small")
+    assert swap.failure.evidence == {"spark1": {"free_gib": 0.0}}
+
+
 async def test_an_empty_machine_can_be_asked_for(world: World) -> None:
     await world.swap("small")
     swap = await world.swap(None)
@@ -244,6 +252,35 @@ async def test_a_launch_that_broke_off_may_have_begun(world: World) -> None:
     world.host.late_failures["launch"] = [Unavailable("the connection broke")]
     swap = await world.swap("small")
     assert (swap.outcome, len(world.host.launches)) == ("ready", 1)
+
+
+async def test_a_launch_that_did_not_get_there_is_made_again(world: World) -> None:
+    world.host.failures["launch"] = [Unavailable("the connection broke")]
+    swap = await world.swap("small")
+    assert (swap.outcome, len(world.host.launches)) == ("ready", 1)
+
+
+async def test_a_launch_that_never_gets_there_is_given_up_in_time(world: World) -> None:
+    world.host.failures["launch"] = [Unavailable("no route to host")] * 1000
+    swap = await world.swap("small")
+    assert (swap.outcome, swap.failure.code) == ("failed", "unreachable")
+    assert "no route to host" in swap.failure.message
+
+
+@pytest.mark.parametrize(("model", "ends"), [("small", "rolled_back"), ("pair", "failed")])
+async def test_the_model_before_comes_back_where_it_needs_no_dead_machine(
+    world: World, model: str, ends: str
+) -> None:
+    await world.swap(model)
+
+    world.loads = lambda launch, count: (
+        world.host.finish_loading()
+        if launch.name == model
+        else setattr(world.host.nodes["spark2"], "error", "no route to host")
+    )
+    swap = await world.swap("large")
+    assert (swap.outcome, swap.failure.code) == (ends, "not-ready")
+    assert (swap.failure_back is not None) == (ends == "failed")
 
 
 async def test_a_launch_that_is_refused_brings_the_old_model_back(world: World) -> None:
