@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .changes import Change
     from .declarations import (
         BackgroundService,
         Command,
@@ -38,6 +39,7 @@ __all__ = [
     "BackendKind",
     "BackgroundService",
     "Caller",
+    "Change",
     "Command",
     "Composition",
     "ConfigPath",
@@ -62,6 +64,7 @@ __all__ = [
 # Names are imported when they are first used: a program that embeds spark_core pays for
 # pydantic when it opens it, not when it starts.
 _MODULES = {
+    "changes": ("Change",),
     "declarations": (
         "BackgroundService",
         "Command",

@@ -38,7 +38,16 @@ def spark_register_operations() -> Iterable[Operation]:
             Effect.READ,
             method="GET",
             path="/api/audit",
+            tool=True,
             summary="List who did what, the newest first.",
+        ),
+        Operation(
+            "audit.undo",
+            "spark_core.changes:undo",
+            Effect.WRITE,
+            path="/api/audit/{id}/undo",
+            tool=True,
+            summary="Take back what an audit entry tells, if nothing has changed it since.",
         ),
         Operation(
             "background",

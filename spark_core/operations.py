@@ -78,7 +78,9 @@ class Operation:
     ``name`` is a verb, or a group and a verb: ``search``, ``ingest.backfill``. ``method``
     and ``path`` are its HTTP route. A ``{name}`` in the path is a field of the request. With
     ``GET`` the others are query parameters, so each is a single value or a list of such.
-    ``tool`` offers it to agents. ``render`` tells a person the result in a terminal.
+    ``tool`` offers it to agents, under the name that it says or under the operation's own; only
+    what reads or changes our own data may be one, so that no agent can send anything outward.
+    ``render`` tells a person the result in a terminal.
     ``summary`` is the first line of the handler's docstring; where the handler is given by name
     it is said here.
 
@@ -88,7 +90,8 @@ class Operation:
     needs as the handler does, and its request is a model of the fields in ``headers``.
     ``in_use`` is awaited by hosts that live long, and names needs, too: where it says yes, they
     load what the handler needs before it is called first (see ``preload`` of
-    :class:`~spark_core.declarations.Provider`).
+    :class:`~spark_core.declarations.Provider`). ``undo`` takes back what the handler told its
+    :class:`~spark_core.changes.Change`: it is awaited with that and with the needs that it names.
     """
 
     name: str
@@ -96,25 +99,44 @@ class Operation:
     effect: Effect
     method: Literal["GET", "POST", "PUT", "DELETE"] = "POST"
     path: str = ""
-    tool: bool = False
+    tool: bool | str = False
     render: Referable[Callable[[Any], str]] | None = None
     summary: str = ""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     precondition: Referable[Callable[..., Awaitable[None]]] | None = None
     in_use: Referable[Callable[..., Awaitable[bool]]] | None = None
+    undo: Referable[Callable[..., Awaitable[None]]] | None = None
 
     def __post_init__(self) -> None:
         if not all(part.replace("_", "").isalnum() for part in self.name.split(".")):
             raise PluginError(f"operation name {self.name!r} is not made of words and dots")
         if not self.path:
             object.__setattr__(self, "path", "/api/" + self.name.replace(".", "/"))
+        if self.tool:
+            self._check_tool()
         if not self.path.startswith("/"):
             raise PluginError(f"operation {self.name}: its path {self.path!r} needs a leading /")
         if not isinstance(self.handler, str):
             self.check_annotations()
         if not self.summary:
             object.__setattr__(self, "summary", self._first_line())
+
+    def _check_tool(self) -> None:
+        if self.effect is Effect.OPERATE:
+            raise PluginError(
+                f"operation {self.name} reaches beyond our own data, so it cannot be a tool"
+            )
+        if not (self.tool_name.isascii() and self.tool_name.replace("_", "").isalnum()):
+            raise PluginError(
+                f"operation {self.name}: the name of its tool, {self.tool_name!r}, is not made of "
+                "letters, digits and underscores"
+            )
+
+    @property
+    def tool_name(self) -> str:
+        """What agents call it, if it is a tool."""
+        return self.tool if isinstance(self.tool, str) else self.name.replace(".", "_")
 
     def check_annotations(self) -> None:
         """Fail where the plugin is loaded or examined, not where the operation is first called.

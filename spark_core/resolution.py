@@ -51,7 +51,7 @@ class Resolver:
     def __init__(self, plugins: Plugins, settings: Settings, given: Mapping[type, Any]) -> None:
         self._plugins = plugins
         self._settings = settings
-        self._given = {**settings.models(), **given}
+        self._given = {**settings.models(), **given, Resolver: self}
         self._resources = {name_of(resource.type): resource for resource in plugins.resources()}
         self._opened: dict[type, _Opened] = {}
         self._stack = AsyncExitStack()

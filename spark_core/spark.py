@@ -21,6 +21,7 @@ from typing import Any, Concatenate, Final, TypeVar, overload
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
+from .changes import Change
 from .clock import Clock, SystemClock
 from .containment import contained
 from .errors import InvalidRequest, NotFound, PluginError, Problem, SparkError
@@ -174,8 +175,14 @@ class Spark:
         """Run an operation and yield its events as they come; of a plain one, its result."""
         found = self._find(operation)
         checked = check_request(found, request)
-        async with self._audited(found, caller):
-            extra = {Caller: Caller(caller), Progress: progress or _Silent()}
+        change = Change()
+        async with self._audited(found, caller, change):
+            extra = {
+                Spark: self,
+                Caller: Caller(caller),
+                Progress: progress or _Silent(),
+                Change: change,
+            }
             with contained(f"operation {found.name}"):
                 arguments = await self.resolver.fill(found.function, extra)
                 if found.takes_request:
@@ -200,8 +207,10 @@ class Spark:
             await precondition(**arguments)
 
     @asynccontextmanager
-    async def _audited(self, operation: Operation, caller: str) -> AsyncIterator[None]:
-        """Leave an audit entry of what writes or operates, with how it ended."""
+    async def _audited(
+        self, operation: Operation, caller: str, change: Change
+    ) -> AsyncIterator[None]:
+        """Leave an audit entry of what writes or operates: what it changed, how it ended."""
         if operation.effect is Effect.READ:
             yield
             return
@@ -219,7 +228,14 @@ class Spark:
             outcome = f"failed: {type(error).__name__}"
             raise
         finally:
-            await audit.record(caller, operation.name, outcome=outcome, start=start)
+            await audit.record(
+                caller,
+                operation.name,
+                resource=change.resource,
+                outcome=outcome,
+                detail=change.detail(operation),
+                start=start,
+            )
 
     def _checked(self, operation: Operation, result: Any) -> BaseModel:
         """*result*, which every host takes for a model.

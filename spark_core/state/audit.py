@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from ..clock import Clock
+from ..errors import NotFound
 from .database import State
 from .times import aware
 
 if TYPE_CHECKING:
-    from sqlalchemy import TableClause
+    from sqlalchemy import Select, TableClause
 
 __all__ = ["AuditEntry", "AuditLog"]
 
@@ -56,8 +57,9 @@ class AuditLog:
     ) -> int:
         """Add an entry, and return its id.
 
-        *detail* holds counts and names, never private text or secrets. *start* is what
-        :meth:`start` returned when it began.
+        *detail* holds counts and names, never secrets; of private text only what our own state
+        was given to keep, such as a note (see :class:`~spark_core.changes.Change`). *start* is
+        what :meth:`start` returned when it began.
         """
         values = {
             "at": self._clock.now(),
@@ -91,6 +93,30 @@ class AuditLog:
             query = query.where(table.c.action == action)
         if before is not None:
             query = query.where(table.c.id < before)
+        return await self._read(query)
+
+    async def entry(self, id: int) -> AuditEntry:
+        """The entry *id*; where that is a start's, the entry of its end, if there is one.
+
+        :raises NotFound: there is none.
+        """
+        table = _table()
+        query = table.select().where((table.c.id == id) | (table.c.start == id))
+        if found := await self._read(query.order_by(table.c.id.desc()).limit(1)):
+            return found[0]
+        raise NotFound(f"there is no audit entry {id}", hint="spark audit list")
+
+    async def undoing(self, id: int) -> AuditEntry | None:
+        """The entry of the undo that took *id* back, if one did."""
+        table = _table()
+        query = table.select().where(
+            table.c.action == "audit.undo",
+            table.c.outcome == "ok",
+            table.c.detail["undoes"].as_integer() == id,
+        )
+        return next(iter(await self._read(query)), None)
+
+    async def _read(self, query: Select[Any]) -> Sequence[AuditEntry]:
         rows = await self._state.read(lambda c: c.execute(query).mappings().all())
         return [AuditEntry.model_validate({**row, "at": aware(row["at"])}) for row in rows]
 
