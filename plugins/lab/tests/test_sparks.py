@@ -103,6 +103,15 @@ def test_inspect_shows_labels_and_restarts(spark):
     assert shown[1] == "c"
 
 
+def test_it_is_written_down_when_containers_begin_and_end(spark):
+    for name in "xy":
+        spark.docker("run", "-d", "--name", name, "image")
+        spark.docker("stop", "-t", "1", name)
+    x, y = (spark.docker("inspect", "-f", "{{.Id}}", name).stdout.strip() for name in "xy")
+    shown = [(entry["what"], entry["container"]) for entry in spark.journal]
+    assert shown == [("begins", x), ("ended", x), ("begins", y), ("ended", y)]
+
+
 def test_a_restart_keeps_the_container_and_its_files(spark, tmp_path):
     (tmp_path / "patch.py").write_text("patched")
     spark.docker("run", "-d", "--name", "x", "image")

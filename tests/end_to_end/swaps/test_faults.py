@@ -90,7 +90,7 @@ async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town
             launch="grace_s = 5",
             ssh="connect_s = 2\nkeep_alive_s = 1",
         )
-        patch.setattr(evidence, "GRACE", 1.0)
+        patch.setattr(evidence, "GRACE", 2.0)
         patch.setattr(machine, "POLL", 0.1)
         patch.setattr(driving, "LOOK", 0.05)
         async with folder.open() as spark:

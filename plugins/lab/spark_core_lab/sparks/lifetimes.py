@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from .containers import PATIENCE, Container, fail, now
-from .place import fault, here, kill_group, refresh_memory, wait_until
+from .place import fault, here, journal, kill_group, refresh_memory, wait_until
 
 __all__ = ["begin", "remove", "start", "stop", "supervise"]
 
@@ -44,6 +44,7 @@ def supervise(words: Sequence[str]) -> int:
     container = Container(here() / "containers" / words[0])
     restarts = 0
     while True:
+        journal("begins", container.id)
         process = container.spawn(container.config["Command"], {}, sys.stdout.buffer)
         container.change(
             Status="running", Pid=process.pid, StartedAt=now(), RestartCount=restarts, ExitCode=0
@@ -51,6 +52,7 @@ def supervise(words: Sequence[str]) -> int:
         code = process.wait()
         code = 128 - code if code < 0 else code
         end_members(container)
+        journal("ended", container.id)
         if container.config["Restart"] in ("no", "") or (container.folder / "stopped").exists():
             break
         if container.config["Restart"].startswith("on-failure") and code == 0:

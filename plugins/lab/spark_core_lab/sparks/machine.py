@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shlex
 import shutil
@@ -102,6 +103,12 @@ class Spark:
         """The arguments and the environment that ``vllm`` last got, if it did."""
         found = read_json(self.folder / "received")
         return found and (found["arguments"], found["environment"])
+
+    @property
+    def journal(self) -> list[dict[str, object]]:
+        """Which container began and which had ended, in that order: ``what``, and ``at`` when."""
+        file = self.folder / "journal"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def stop_sshd(self) -> None:
         """Let nobody reach it: the server ends, and every connection with it."""

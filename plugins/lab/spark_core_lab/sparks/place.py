@@ -22,6 +22,7 @@ __all__ = [
     "alive",
     "fault",
     "here",
+    "journal",
     "kill_group",
     "locked",
     "read_json",
@@ -62,6 +63,12 @@ def write_json(file: Path, value: object) -> None:
     new = file.with_name(f".{file.name}.{os.getpid()}")
     new.write_text(json.dumps(value))
     new.replace(file)
+
+
+def journal(what: str, container: str) -> None:
+    """Write down what became of a container, in the order in which it happened."""
+    with (here() / "journal").open("a") as file:
+        file.write(json.dumps({"at": time.time(), "what": what, "container": container}) + "\n")
 
 
 @contextmanager
