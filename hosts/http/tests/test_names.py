@@ -6,9 +6,10 @@ import socket
 from typing import Any
 
 import pytest
-from spark_core_http import names
 from spark_core_http.app import make_app
+from spark_core_http.names import Names
 
+from spark_core import origins
 from spark_core.errors import SettingsError
 from spark_core.settings import Source
 from spark_core.spark import compose
@@ -43,7 +44,7 @@ async def ask(open_client, host: str, http: dict[str, Any] = HTTP) -> Any:
     ],
 )
 async def test_the_names_of_this_host_pass(open_client, monkeypatch, host: str) -> None:
-    monkeypatch.setattr(names.socket, "gethostname", lambda: "machine.example.lan")
+    monkeypatch.setattr(origins.socket, "gethostname", lambda: "machine.example.lan")
     assert (await ask(open_client, host)).status_code == 200
 
 
@@ -94,7 +95,7 @@ async def test_this_very_machine_has_a_name(open_client) -> None:
 
 
 def test_without_a_host_it_is_no_browser() -> None:
-    assert names.Names("127.0.0.1", ()).know(None)
+    assert Names("127.0.0.1", ()).know(None)
 
 
 async def test_two_hosts_are_none(open_client) -> None:
