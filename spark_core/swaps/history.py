@@ -198,33 +198,27 @@ class SwapHistory:
 
     async def expected_s(self, model: str | None, phase: Phase = Phase.READY) -> float | None:
         """Seconds to *phase* in the median of the last five swaps to *model* that got there."""
-        swaps = _swaps()
-        query = (
-            swaps.select()
-            .where(swaps.c.model == model, swaps.c.outcome == Outcome.READY.value)
-            .order_by(swaps.c.number.desc())
-            .limit(5)
-        )
-        rows = await self._state.read(lambda c: c.execute(query).all())
-        taken = [Swap.model_validate_json(row.swap).seconds_to(phase) for row in rows]
+        taken = [swap.seconds_to(phase) for swap in await self._ready(model, 5)]
         known = sorted(seconds for seconds in taken if seconds)
         return known[len(known) // 2] if known else None
 
     async def measured_bytes(self, model: str) -> int | None:
         """What *model* took of a machine's memory, at most, when it was last made ready."""
+        memory = [m for swap in await self._ready(model, 1) for m in swap.memory.values()]
+        taken = [m.empty - m.after for m in memory if m.empty is not None and m.after is not None]
+        return max(taken, default=None)
+
+    async def _ready(self, model: str | None, limit: int) -> Sequence[Swap]:
+        """The newest swaps to *model* that made it ready."""
         swaps = _swaps()
         query = (
             swaps.select()
             .where(swaps.c.model == model, swaps.c.outcome == Outcome.READY.value)
             .order_by(swaps.c.number.desc())
-            .limit(1)
+            .limit(limit)
         )
-        row = await self._state.read(lambda c: c.execute(query).first())
-        if row is None:
-            return None
-        memory = Swap.model_validate_json(row.swap).memory.values()
-        taken = [m.empty - m.after for m in memory if m.empty is not None and m.after is not None]
-        return max(taken, default=None)
+        rows = await self._state.read(lambda c: c.execute(query).all())
+        return [Swap.model_validate_json(row.swap) for row in rows]
 
 
 def _running(connection: Connection, host: str) -> Swap | None:
