@@ -152,12 +152,12 @@ class Served:
         """Kill it with all its workers at once, as a loss of power does."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait(PATIENCE)
 
     def stop(self) -> None:
         """Ask it to end."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=PATIENCE)
+        self.process.wait(PATIENCE)
 
 
 Serve = Callable[..., Served]
@@ -193,10 +193,11 @@ def serve(folder: Folder) -> Iterator[Serve]:
         with suppress(ProcessLookupError):
             server.process.send_signal(signal.SIGQUIT)
     for server in servers:
-        try:
-            server.process.communicate(timeout=PATIENCE)
-        finally:
-            server.kill()
+        with server.process:  # which closes its output, too
+            try:
+                server.process.wait(PATIENCE)
+            finally:
+                server.kill()
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
