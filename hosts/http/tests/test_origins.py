@@ -39,7 +39,7 @@ OPERATIONS = [Operation(effect.value, do, effect) for effect in Effect]
         {"Origin": ""},
     ],
 )
-async def test_a_cross_site_request_is_refused(open_client, effect: str, headers) -> None:
+async def test_items_21_a_cross_site_request_is_refused(open_client, effect: str, headers) -> None:
     async with open_client(*OPERATIONS, toml=SPARK) as client:
         answer = await client.simulate_post(
             f"/api/{effect}", headers=headers, host="spark.example", port=9999
@@ -60,7 +60,9 @@ async def test_a_cross_site_request_is_refused(open_client, effect: str, headers
         ("[::1]:9999", {"Origin": "http://[::1]:9999", "Sec-Fetch-Site": "same-origin"}),
     ],
 )
-async def test_the_same_origin_and_no_browser_pass(open_client, host: str, headers) -> None:
+async def test_items_21_the_same_origin_and_no_browser_pass(
+    open_client, host: str, headers
+) -> None:
     name, _, port = host.rpartition(":")
     async with open_client(*OPERATIONS, toml=SPARK) as client:
         answer = await client.simulate_post(

@@ -50,7 +50,7 @@ async def test_is_what_the_contract_says(machines):
     assert [machine.name for machine in machines.all] == ["spark1"]
 
 
-async def test_hostile_arguments_arrive_as_one_each(machines):
+async def test_items_8_hostile_arguments_arrive_as_one_each(machines):
     """Spaces, quotes, semicolons, substitutions, newlines: item 8 of the cluster controller."""
     loop = asyncio.get_running_loop()
 
@@ -157,7 +157,7 @@ async def test_a_connection_that_broke_meanwhile_is_made_anew(machines, spark):
     assert (await machines.run("spark1", ["echo", "back"])).stdout == "back\n"
 
 
-async def test_a_machine_that_never_answers_is_bounded(machines, spark):
+async def test_items_26_a_machine_that_never_answers_is_bounded(machines, spark):
     spark.inject("ssh_hangs")
     with pytest.raises(TimedOut):
         await machines.run("spark1", ["true"], timeout_s=0.5)

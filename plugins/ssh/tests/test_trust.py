@@ -44,7 +44,7 @@ async def echo(settings):
         return (await machines.run("spark1", ["echo", "in"])).stdout
 
 
-async def test_every_call_uses_the_key_explicitly_and_never_an_agent(
+async def test_items_26_every_call_uses_the_key_and_never_an_agent(
     settings, spark, tmp_path, monkeypatch
 ):
     """Item 26: the right key in an agent, in ~/.ssh and in a user's config does not help."""
@@ -65,14 +65,14 @@ async def test_every_call_uses_the_key_explicitly_and_never_an_agent(
     assert not touched.exists()
 
 
-async def test_a_missing_key_is_said_clearly(settings, tmp_path):
+async def test_items_26_a_missing_key_is_said_clearly(settings, tmp_path):
     with pytest.raises(NotConfigured, match="nowhere"):
         await echo(settings(key=tmp_path / "nowhere"))
     with pytest.raises(NotConfigured, match="SSH_KEY_PATH"):
         await echo(settings(key=None))
 
 
-async def test_a_key_with_a_passphrase_is_never_asked_for_it(settings, tmp_path):
+async def test_items_26_a_key_with_a_passphrase_is_never_asked_for_it(settings, tmp_path):
     with pytest.raises(NotConfigured, match="passphrase"):
         await echo(settings(key=keygen(tmp_path / "locked", "-N", "a secret")))
 

@@ -51,7 +51,7 @@ def refused(settings=None, **fields):
 
 
 @pytest.mark.parametrize("flattens", [False, True])
-def test_hostile_arguments_pass_launch_cluster_as_one_each(tmp_path, flattens):
+def test_items_8_hostile_arguments_pass_launch_cluster_as_one_each(tmp_path, flattens):
     """Item 8: through the shell on the machine, and through the launcher's own joining."""
     launcher = tmp_path / "launch-cluster.sh"
     launcher.write_text("#!/bin/bash\n" + (FLATTENED if flattens else SHOWN))
@@ -71,7 +71,7 @@ def test_hostile_arguments_pass_launch_cluster_as_one_each(tmp_path, flattens):
 
 @given(st.lists(ARGUMENT, max_size=5), ARGUMENT)
 @limits(max_examples=60, deadline=None)
-def test_hostile_arguments_pass_a_template_as_one_each(arguments, name):
+def test_items_8_hostile_arguments_pass_a_template_as_one_each(arguments, name):
     settings = section(command=("printf", "%s\\0", "{label}", "{served_name}", "{args}"))
     launch = a_launch(arguments=tuple(arguments), served_name=name)
     done = subprocess.run(["sh"], input=script(launch, settings, ""), capture_output=True)
@@ -107,7 +107,7 @@ def test_docker_arguments_are_words_that_launchers_take_apart():
 @pytest.mark.parametrize(
     "path", ["models/mine", "/models/my model", "/models/../etc", "/a:b", "/a,b", "/$(x)", "/a\nb"]
 )
-def test_paths_that_launchers_take_apart_are_refused(path):
+def test_items_8_paths_that_launchers_take_apart_are_refused(path):
     """Item 9: absolute, no traversal, no spaces."""
     assert "path of a local model" in refused(model=path, is_local=True)
 
@@ -150,12 +150,12 @@ def test_settings_that_could_not_work_are_refused(launch):
 
 
 @pytest.mark.parametrize(("given_", "meant"), [("", "vllm_node"), (" ", "vllm_node"), ("a", "a")])
-def test_a_blank_container_is_the_usual_one(given_, meant):
-    """Item 10: blank VLLM_CONTAINER -> vllm_node."""
+def test_items_10_a_blank_container_is_the_usual_one(given_, meant):
+    """Blank VLLM_CONTAINER: vllm_node."""
     assert VllmSettings.model_validate({"container": given_}).container == meant
 
 
 @pytest.mark.parametrize("port", ["", "0", "no", "70000"])
-def test_a_bad_port_is_the_usual_one(port):
-    """Item 10: blank or bad VLLM_PORT -> 8888."""
+def test_items_10_a_bad_port_is_the_usual_one(port):
+    """Blank or bad VLLM_PORT: 8888."""
     assert VllmSettings.model_validate({"port": port}).port == 8888

@@ -26,7 +26,7 @@ async def test_a_swap_goes_through_every_phase_to_ready(world: World) -> None:
     assert await world.phases(swap) == FORWARD
 
 
-async def test_the_old_model_is_gone_before_the_new_one_is_launched(world: World) -> None:
+async def test_items_7_the_old_model_is_gone_before_the_new_one_is_launched(world: World) -> None:
     await world.swap("small")
     await world.swap("large")
     assert [launch.name for launch, _ in world.host.launches] == ["small", "large"]
@@ -137,7 +137,9 @@ async def test_an_empty_machine_can_be_asked_for(world: World) -> None:
 # ------------------------------------------------------------------------------- what goes wrong
 
 
-async def test_a_model_that_crashes_while_loading_is_replaced_by_the_one_before(world) -> None:
+async def test_items_6_a_model_that_crashes_while_loading_is_replaced_by_the_one_before(
+    world,
+) -> None:
     await world.swap("small")
 
     def crash(launch, count):
@@ -183,7 +185,9 @@ async def test_a_model_that_loads_for_ever_is_given_up_in_time(world: World) -> 
     assert swap.failure.evidence["log_lines"] > 50  # it was still saying things
 
 
-async def test_a_server_that_lists_its_model_and_says_nothing_is_not_ready(world: World) -> None:
+async def test_items_6_a_server_that_lists_its_model_and_says_nothing_is_not_ready(
+    world: World,
+) -> None:
     world.models.mute = {"small"}
     swap = await world.swap("small")
     assert (swap.outcome, swap.failure.code) == ("failed", "not-ready")
