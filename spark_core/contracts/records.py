@@ -50,6 +50,16 @@ class RecordSource(Protocol):
         """
         ...
 
+    async def version(self) -> str | None:
+        """A token, at most 200 characters, that is another one once the source has changed.
+
+        Told without reading the records. It may change without need; ``None`` where the source
+        cannot tell.
+
+        :raises SourceError: the source cannot be read.
+        """
+        ...
+
     def records(self, kind: str, *, batch: int = 500) -> AsyncGenerator[Sequence[Record], None]:
         """Every record of *kind*, in batches of at most *batch*.
 

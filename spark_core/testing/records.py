@@ -13,6 +13,7 @@ with a source that holds :data:`ROWS`::
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -85,6 +86,13 @@ class RecordSourceConformance(AsyncSuite):
         """By kind; a kind that has none need not be named."""
         counts = await source.without_id()
         assert {kind: count for kind, count in counts.items() if count} == {"note": 1}
+
+    async def test_its_version_stays_while_nothing_changes(self, source: RecordSource) -> None:
+        """Reading is no change; a version fits into a column."""
+        before = await source.version()
+        await read(source, "note")
+        assert await source.version() == before
+        assert before is None or 0 < len(before) <= 200
 
     async def test_every_row_is_read_as_it_is(self, source: RecordSource) -> None:
         """Text, title and metadata come unchanged, the rows of one id all of them."""
@@ -191,6 +199,12 @@ class FakeRecordSource:
         if self.failure is not None:
             raise self.failure
         return {kind: len(rows) - len(_named(rows)) for kind, rows in self.rows.items()}
+
+    async def version(self) -> str | None:
+        """A hash of all rows."""
+        if self.failure is not None:
+            raise self.failure
+        return hashlib.blake2b(repr(self.rows).encode(errors="surrogatepass")).hexdigest()[:32]
 
     async def records(
         self, kind: str, *, batch: int = 500

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spark_core import (
     Command,
     Effect,
+    Job,
     Operation,
     Provider,
     Resource,
@@ -18,6 +19,11 @@ from spark_core import (
 
 if TYPE_CHECKING:
     from spark_core.contracts.records import RecordSource
+
+
+#: Under both of its names; where it is called by its function, the last one counts.
+_SYNC = "spark_core_ingest.backfill:sync"
+_SYNC_SUMMARY = "Bring the index up to date: embed what has changed, remove what is gone."
 
 
 @hookimpl
@@ -40,8 +46,12 @@ def spark_register_state_schemas() -> Iterable[StateSchema]:
 
 @hookimpl
 def spark_register_resources() -> Iterable[Resource[Any]]:
-    """What has been indexed, as an object."""
-    return (Resource("spark_core_ingest.ledger:Ledger", "spark_core_ingest.ledger:open_ledger"),)
+    """What has been indexed, by which runs, and all that a run needs."""
+    return (
+        Resource("spark_core_ingest.ledger:Ledger", "spark_core_ingest.ledger:open_ledger"),
+        Resource("spark_core_ingest.runs:Runs", "spark_core_ingest.runs:open_runs"),
+        Resource("spark_core_ingest.index:Index", "spark_core_ingest.index:open_index"),
+    )
 
 
 @hookimpl
@@ -64,8 +74,24 @@ def spark_register_operations() -> Iterable[Operation]:
             summary="Index what is new or has changed in the CRM, and remove what is gone.",
         ),
         Operation(
+            "ingest.build",
+            "spark_core_ingest.backfill:build",
+            Effect.WRITE,
+            summary="Find out who is who, then build the index anew beside the old one, and "
+            "switch.",
+        ),
+        Operation("ingest.refresh", _SYNC, Effect.WRITE, summary=_SYNC_SUMMARY),
+        Operation("ingest.sync", _SYNC, Effect.WRITE, summary=_SYNC_SUMMARY),
+        Operation(
+            "ingest.schedule",
+            "spark_core_ingest.schedule:schedule",
+            Effect.WRITE,
+            render="spark_core_ingest.schedule:render_event",
+            summary="Sync now and at every interval, for ever: [plugins.ingest] sync_interval_min.",
+        ),
+        Operation(
             "ingest.status",
-            "spark_core_ingest.backfill:status",
+            "spark_core_ingest.status:status",
             Effect.READ,
             method="GET",
             tool=True,
@@ -73,6 +99,12 @@ def spark_register_operations() -> Iterable[Operation]:
             "has.",
         ),
     )
+
+
+@hookimpl
+def spark_register_jobs() -> Iterable[Job]:
+    """Keeping the index up to date, for a scheduler."""
+    return (Job("ingest.sync", "every 60m", "ingest.sync", timeout=1860.0),)
 
 
 @hookimpl

@@ -10,6 +10,7 @@ its ``-wal`` both files are there, and SQLite's own ways are used (``docs/decisi
 from __future__ import annotations
 
 import codecs
+import os
 import sqlite3
 import threading
 import time
@@ -78,6 +79,15 @@ class Database:
                 yield connection, taken
         except (sqlite3.Error, OSError) as error:
             raise self._translated(error) from error
+
+    def version(self) -> str:
+        """Another text once anything was written, there or into its log.
+
+        :raises SourceError: there is no such file.
+        """
+        log = self._beside("-wal")
+        seen = (*self._seen(), *((log.st_size, log.st_mtime_ns) if log and log.st_size else ()))
+        return "-".join(map(str, seen))
 
     def _read(
         self, take: Callable[[sqlite3.Connection], T], given_up: threading.Event | None
@@ -148,11 +158,15 @@ class Database:
         return AtRest(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
     def _has_content(self, suffix: str) -> bool:
+        stat = self._beside(suffix)
+        return stat is not None and stat.st_size > 0
+
+    def _beside(self, suffix: str) -> os.stat_result | None:
         file = self.path.resolve()
         try:
-            return file.with_name(file.name + suffix).stat().st_size > 0
+            return file.with_name(file.name + suffix).stat()
         except FileNotFoundError:
-            return False
+            return None
 
     def _is_in_wal_mode(self) -> bool:
         """Ask SQLite: without locks it reads a database in any other mode.

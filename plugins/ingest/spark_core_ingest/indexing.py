@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import marshal
 import uuid
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -29,6 +30,9 @@ from .chunking import chunks
 from .ledger import Entry, Key, Ledger
 
 __all__ = ["Indexing", "Tally", "average_length"]
+
+#: Records that are read and compared together.
+BATCH = 2000
 
 #: Pieces that go to the embedder together.
 GROUP = 64
@@ -107,8 +111,7 @@ class Indexing:
         """Read everything once. Can be stopped at any moment and run again."""
         totals = await self.source.counts()
         self.total = sum(totals.values())
-        last = await self.ledger.last_row(self.generation)
-        seen = bytearray(last + 1)
+        seen = bytearray(await self.ledger.last_row(self.generation) + 1)
         try:
             await self._index(totals, seen)
         except BaseException:
@@ -116,7 +119,7 @@ class Indexing:
                 await self._checkpoint()
             raise
         await self._checkpoint()
-        await self._remove_unseen(seen, last)
+        await self._remove_unseen(seen)
         await self._remove_strays()
         await self.collection.flush()
         return self.tally
@@ -150,7 +153,7 @@ class Indexing:
         group: list[_Work] = []
         weight = 0
         for kind in totals:
-            async with aclosing(self.source.records(kind)) as batches:
+            async with aclosing(self.source.records(kind, batch=BATCH)) as batches:
                 async for records in batches:
                     for work in await self._changed(kind, records, seen):
                         group.append(work)
@@ -237,22 +240,19 @@ class Indexing:
         self.tally.indexed += sum(bool(work.pieces) for work in done)
         self.tally.pieces += sum(len(work.pieces) for work in done)
 
-    async def _remove_unseen(self, seen: bytearray, until: int) -> None:
+    async def _remove_unseen(self, seen: bytearray) -> None:
         """Delete the records that were in the index before this run and not in the source now."""
-        after = 0
-        while entries := await self.ledger.page(self.generation, after, until):
-            after = entries[-1].row
-            gone = [entry for entry in entries if not seen[entry.row]]
-            ids = [
-                _point_id(entry.kind, *entry.key, piece)
-                for entry in gone
-                for piece in range(entry.chunks)
-            ]
-            await self.collection.delete(ids=ids)
-            await self.collection.flush()
-            if gone:
+        async with aclosing(self.ledger.unseen(self.generation, seen)) as parts:
+            async for gone in parts:
+                ids = [
+                    _point_id(entry.kind, *entry.key, piece)
+                    for entry in gone
+                    for piece in range(entry.chunks)
+                ]
+                await self.collection.delete(ids=ids)
+                await self.collection.flush()
                 await self.ledger.remove(gone)
-            self.tally.removed += len(gone)
+                self.tally.removed += len(gone)
 
     async def _remove_strays(self) -> None:
         """Delete the points that the ledger knows nothing of.
@@ -314,9 +314,10 @@ def _lengths(records: Sequence[Record], store: VectorStore, size: int) -> Sequen
 
 def _hash(record: Record, size: int) -> bytes:
     """Of all that the index holds of *record*, and of how it is cut."""
-    content = [size, record.title, record.text, dict(record.metadata)]
-    encoded = json.dumps(content, ensure_ascii=False, sort_keys=True)
-    return hashlib.blake2b(encoded.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    # Version 2 of the format is the last that writes equal values alike; it takes a fifth of the
+    # time of JSON, and there are millions.
+    content = marshal.dumps((size, record.title, record.text, sorted(record.metadata.items())), 2)
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _embedded_text(record: Record, piece: str) -> str:

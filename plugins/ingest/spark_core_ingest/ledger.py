@@ -7,16 +7,16 @@ an index that was deleted or rebuilt elsewhere is never taken for done.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spark_core.contracts.records import Record
 from spark_core.state import State
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, TableClause
+    from sqlalchemy import Connection, Row, Select, TableClause
 
 __all__ = ["Entry", "Key", "Ledger", "open_ledger"]
 
@@ -24,19 +24,30 @@ __all__ = ["Entry", "Key", "Ledger", "open_ledger"]
 Key = tuple[str, int]
 
 
+#: How many rows are looked through at a time.
+PAGE = 20_000
+
+#: The columns of an :class:`Entry`.
+_ENTRY = ("id", "kind", "record_id", "occurrence", "hash", "chunks")
+
 #: The kind of the row that claims a build.
 CLAIM = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A record that has been indexed."""
+class Entry(NamedTuple):
+    """A record that has been indexed. It is a tuple, since a sync reads millions."""
 
     row: int
     kind: str
-    key: Key
+    record_id: str
+    occurrence: int
     hash: bytes
     chunks: int
+
+    @property
+    def key(self) -> Key:
+        """Names the record within its kind."""
+        return self.record_id, self.occurrence
 
 
 @asynccontextmanager
@@ -89,28 +100,44 @@ class Ledger:
 
     async def entries(self, generation: str, kind: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
         """Those of the records called *keys* that have been indexed, and perhaps others."""
+        import sqlalchemy as sa
+
         table = _table()
         occurrences = [occurrence for _, occurrence in keys]
-        query = table.select().where(
+        query = sa.select(*(table.c[name] for name in _ENTRY)).where(
             table.c.generation == generation,
             table.c.kind == kind,
             table.c.record_id.in_({id for id, _ in keys}),
             table.c.occurrence.between(min(occurrences), max(occurrences)),
         )
-        rows = await self._state.read(lambda c: c.execute(query).all())
-        return {(row.record_id, row.occurrence): _entry(row) for row in rows}
 
-    async def page(self, generation: str, after: int, until: int) -> Sequence[Entry]:
-        """The entries of the next rows behind *after*, none beyond *until*."""
+        def transaction(connection: Connection) -> dict[Key, Entry]:
+            found = map(Entry._make, connection.execute(query))
+            return {(entry.record_id, entry.occurrence): entry for entry in found}
+
+        return await self._state.read(transaction)
+
+    async def unseen(self, generation: str, seen: bytearray) -> AsyncGenerator[list[Entry], None]:
+        """The entries whose rows are not marked in *seen*, in parts; newer rows are left out."""
+        import sqlalchemy as sa
+
         table = _table()
-        query = (
-            table.select()
-            .where(table.c.generation == generation, table.c.id > after, table.c.id <= until)
-            .where(table.c.kind != CLAIM)
-            .order_by(table.c.id)
-            .limit(10_000)
-        )
-        return [_entry(row) for row in await self._state.read(lambda c: c.execute(query).all())]
+        of_it = sa.and_(table.c.generation == generation, table.c.kind != CLAIM)
+        rows = sa.select(table.c.id).where(of_it).order_by(table.c.id).limit(PAGE)
+        entries = sa.select(*(table.c[name] for name in _ENTRY))
+        old = sa.select(sa.func.count()).select_from(table).where(of_it, table.c.id < len(seen))
+        if seen.count(1) == await self._state.read(lambda c: c.execute(old).scalar()):
+            return  # mostly so, and then there is nothing to look through
+        after = 0
+        while page := await self._rows(rows.where(table.c.id > after, table.c.id < len(seen))):
+            after = page[-1]
+            if gone := [row for row in page if not seen[row]]:
+                query = entries.where(table.c.id.in_(gone))
+                found = await self._state.read(partial(_read, query))
+                yield [Entry._make(row) for row in found]
+
+    async def _rows(self, query: Select[Any]) -> Sequence[int]:
+        return await self._state.read(lambda c: c.execute(query).scalars().all())
 
     async def put(self, generation: str, done: Sequence[tuple[Record, bytes, int, int]]) -> None:
         """Note that records are indexed, each with its hash, number of pieces and of tokens."""
@@ -174,6 +201,10 @@ class Ledger:
         return await self._state.read(transaction)
 
 
+def _read(query: Select[Any], connection: Connection) -> Sequence[Row[Any]]:
+    return connection.execute(query).all()
+
+
 def _table() -> TableClause:
     import sqlalchemy as sa
 
@@ -191,8 +222,3 @@ def _upsert() -> Any:
         "ON CONFLICT (generation, kind, record_id, occurrence) "
         "DO UPDATE SET hash = excluded.hash, chunks = excluded.chunks, tokens = excluded.tokens"
     )
-
-
-def _entry(row: Any) -> Entry:
-    key = (row.record_id, row.occurrence)
-    return Entry(row.id, row.kind, key, bytes(row.hash), row.chunks)

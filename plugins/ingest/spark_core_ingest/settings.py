@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -12,6 +14,23 @@ from spark_core.contracts.vectors import CollectionName
 from .names import unquoted
 
 __all__ = ["IngestSettings", "KindSettings", "MatchSettings"]
+
+log = logging.getLogger(__name__)
+
+#: Minutes between two syncs where nothing better is said.
+INTERVAL = 60.0
+
+
+def _minutes(value: Any) -> float:
+    """*value* as minutes: a schedule that does not start for a typing error helps nobody."""
+    try:
+        minutes = float(value)
+    except (TypeError, ValueError):
+        minutes = math.nan
+    if 0 < minutes < math.inf:
+        return minutes
+    log.warning("%r is no interval in minutes; a sync is made every %g", value, INTERVAL)
+    return INTERVAL
 
 
 def _listed(value: Any) -> Any:
@@ -101,6 +120,13 @@ class IngestSettings(Section):
     )
     chunk_characters: int = Field(
         default=2000, ge=200, description="Longer texts are indexed in pieces of this length."
+    )
+    sync_interval_min: Annotated[
+        float, BeforeValidator(_minutes), Env("CRM_INGEST_SYNC_INTERVAL_MIN")
+    ] = Field(
+        default=INTERVAL,
+        description="Minutes between two syncs of `spark ingest schedule`. What is no such "
+        "number counts as 60, with a warning.",
     )
     in_flight: int = Field(
         default=8, ge=1, le=64, description="How many embedding requests wait at the same time."

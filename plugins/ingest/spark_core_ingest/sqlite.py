@@ -60,6 +60,10 @@ class SqliteSource:
         """See :meth:`spark_core.contracts.records.RecordSource.without_id`."""
         return {kind: rows - named for kind, (named, rows) in (await self._counted()).items()}
 
+    async def version(self) -> str | None:
+        """See :meth:`spark_core.contracts.records.RecordSource.version`."""
+        return await asyncio.to_thread(self._database.version)
+
     async def _counted(self) -> dict[str, tuple[int, int]]:
         return await asyncio.to_thread(self._count)
 
@@ -160,29 +164,31 @@ class _RecordMaker:
         self._name = name
         self._title = column[kind.title] if kind.title else None
         self._text = [column[name] for name in kind.text]
-        self._metadata = {name: column[name] for name in kind.metadata}
+        self._metadata = [(name, column[name]) for name in kind.metadata]
         self._id: str | None = None
         self._occurrence = 0
         #: Where the last row stands among the others.
         self.place: Any = None
 
     def __call__(self, row: Sequence[Any]) -> Record:
-        id, self.place, *_ = row
+        id, self.place = row[0], row[1]
         self._occurrence = self._occurrence + 1 if id == self._id else 0
         self._id = id
-        parts = (_as_text(row[index]).strip() for index in self._text)
+        parts = [part for index in self._text if (part := _as_text(row[index]).strip())]
         title = "" if self._title is None else _as_text(row[self._title]).strip()
         return Record(
-            kind=self._name,
-            id=id,
-            text="\n".join(part for part in parts if part),
-            title=title[:CARRIED_CHARACTERS],
-            metadata={name: _as_scalar(row[index]) for name, index in self._metadata.items()},
-            occurrence=self._occurrence,
+            self._name,
+            id,
+            "\n".join(parts),
+            title[:CARRIED_CHARACTERS],
+            {name: _as_scalar(row[index]) for name, index in self._metadata},
+            self._occurrence,
         )
 
 
 def _as_text(value: Any) -> str:
+    if type(value) is str:  # most are, and there are millions
+        return value
     if isinstance(value, bytes):
         return value.decode("utf-8", LATIN_1)
     return "" if value is None else str(value)

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spark_core_ingest.backfill import BackfillReport, BackfillRequest, IngestStatus
+from spark_core_ingest.backfill import BackfillRequest, SyncRequest
 from spark_core_ingest.backfill import backfill as backfill_operation
-from spark_core_ingest.backfill import status as status_operation
+from spark_core_ingest.backfill import sync as sync_operation
+from spark_core_ingest.index import Index, IndexReport
 from spark_core_ingest.ledger import Ledger
+from spark_core_ingest.runs import Runs
 from spark_core_ingest.search import SearchRequest, SearchResponse
 from spark_core_ingest.search import search as search_operation
 from spark_core_ingest.settings import IngestSettings
 from spark_core_ingest.sqlite import SqliteSource
+from spark_core_ingest.status import IngestStatus
+from spark_core_ingest.status import status as status_operation
 from spark_core_qdrant.embedded import open_embedded
 from spark_core_qdrant.store import QdrantStore
 
@@ -87,6 +91,7 @@ class Desk:
 
     ledger: Ledger
     leases: Leases
+    runs: Runs
     source: RecordSource
     settings: IngestSettings
     clock: ManualClock
@@ -102,19 +107,26 @@ class Desk:
     def set(self, **settings: Any) -> None:
         self.settings = IngestSettings.model_validate({**self.settings.model_dump(), **settings})
 
-    async def backfill(self, recreate: bool = False, caller: str = "a test") -> BackfillReport:
-        return await backfill_operation(
-            BackfillRequest(recreate=recreate),
+    @property
+    def index(self) -> Index:
+        return Index(
             self.settings,
             self.source,
             self.embedder,
             self.store,
             self.ledger,
             self.leases,
-            self.progress,
-            Caller(caller),
+            self.runs,
             self.clock,
         )
+
+    async def backfill(self, recreate: bool = False, caller: str = "a test") -> IndexReport:
+        request = BackfillRequest(recreate=recreate)
+        return await backfill_operation(request, self.index, self.progress, Caller(caller))
+
+    async def sync(self, minutes: float = 30.0) -> IndexReport:
+        request = SyncRequest(timeout=minutes)
+        return await sync_operation(request, self.index, self.progress, Caller("a test"))
 
     async def embedded(self, recreate: bool = False) -> int:
         """How many texts a backfill embeds."""
@@ -124,7 +136,7 @@ class Desk:
 
     async def status(self) -> IngestStatus:
         return await status_operation(
-            self.settings, self.source, self.store, self.ledger, self.leases
+            self.settings, self.source, self.store, self.ledger, self.leases, self.runs
         )
 
     async def search(self, query: str, **more: Any) -> SearchResponse:
@@ -165,6 +177,7 @@ async def desk(state: State, spark_clock: ManualClock) -> Desk:
     return Desk(
         ledger=Ledger(state),
         leases=Leases(state, spark_clock),
+        runs=Runs(state, spark_clock),
         source=FakeRecordSource({"note": notes, "mail": mails}),
         settings=IngestSettings.model_validate({"kinds": {"note": kind, "mail": kind}}),
         clock=spark_clock,

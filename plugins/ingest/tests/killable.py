@@ -20,7 +20,7 @@ import spark_core_ingest
 import spark_core_qdrant
 from spark_core_cli.installed import Installed
 from spark_core_cli.main import make_command
-from spark_core_ingest import backfill, indexing
+from spark_core_ingest import index, indexing
 from spark_core_ingest.ledger import Ledger
 from spark_core_qdrant.store import QdrantCollection, QdrantStore
 
@@ -87,7 +87,7 @@ if __name__ == "__main__":
             watch(owner, name)
     indexing.CHECKPOINT = 200
     if lease := os.environ.get("LEASE"):
-        backfill.LEASE = float(lease)
+        index.LEASE = float(lease)
     make_command(lambda config: Installed(everything(), Source.read(config))).main(
         sys.argv[1:], prog_name="spark"
     )

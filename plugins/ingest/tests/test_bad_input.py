@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 from spark_core_ingest import indexing
-from spark_core_ingest.indexing import GROUP
+from spark_core_ingest.indexing import BATCH, GROUP
 
 from spark_core.contracts.records import Record
 from spark_core.errors import BackendError, SourceError, StorageFull, Unavailable
@@ -216,7 +216,7 @@ async def test_repeated_ids_are_all_kept(desk):
 
 async def test_one_id_for_very_many_rows_is_not_looked_up_again_and_again(desk, monkeypatch):
     """A column that is no id at all makes a second run no slower than a good one."""
-    desk.rows["note"] = [Row("same", f"text {n}") for n in range(3000)]
+    desk.rows["note"] = [Row("same", f"text {n}") for n in range(5000)]
     await desk.backfill()
     most = 0
     entries = type(desk.ledger).entries
@@ -228,8 +228,8 @@ async def test_one_id_for_very_many_rows_is_not_looked_up_again_and_again(desk, 
         return found
 
     monkeypatch.setattr(type(desk.ledger), "entries", counted)
-    assert (await desk.backfill()).unchanged == 3002
-    assert most == 500
+    assert (await desk.backfill()).unchanged == 5002
+    assert most == BATCH
 
 
 @pytest.mark.parametrize(
