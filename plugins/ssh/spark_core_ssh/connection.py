@@ -175,10 +175,11 @@ def read_key(file: Path) -> asyncssh.SSHKey:
         return asyncssh.read_private_key(file)
     except OSError as error:
         raise NotConfigured(f"the SSH key {file} cannot be read: {error.strerror}") from error
-    except asyncssh.KeyEncryptionError as error:
-        hint = "use one without, of this program's own"
-        raise NotConfigured(f"the SSH key {file} has a passphrase", hint=hint) from error
-    except (asyncssh.KeyImportError, ValueError) as error:
+    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError, ValueError) as error:
+        # That one is needed and none was given counts as any other failure to import there.
+        if isinstance(error, asyncssh.KeyEncryptionError) or "passphrase" in str(error).lower():
+            hint = "use one without, of this program's own"
+            raise NotConfigured(f"the SSH key {file} has a passphrase", hint=hint) from error
         raise NotConfigured(f"{file} is not a private SSH key") from error
 
 
