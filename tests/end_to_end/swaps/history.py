@@ -6,8 +6,10 @@ that gave it and the earliest moment at which it may have ended, *perhaps* a lit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -86,22 +88,36 @@ class Held:
         self._given = given
         mine = [each for each in asked if each.token == self.token and self.token is not None]
         self._renewals = [r for r in mine if r.what == "renew" and r.status in (200, None)]
-        self._releases = [r for r in mine if r.what == "release" and r.status in (204, None)]
-        self._forced = [r for r in asked if r.what == "force" and r.status in (204, None)]
+        self._ends = [r for r in mine if r.what == "release" and r.status in (204, None)]
+        self._ends += [r for r in asked if r.what == "force" and r.status in (204, None)]
+        self._ends = [r for r in self._ends if r.end > given.start]
 
     def surely(self, start: float, end: float) -> bool:
         """Whether it held during all of that time."""
-        if self.token is None or start < self._given.end:
+        if self.token is None or start < self._given.end or end >= self._earliest_end:
             return False
-        ends = [r.start for r in (*self._releases, *self._forced) if r.end > self._given.start]
-        return end < min([*ends, self._first_expiry(start, end)]) - SLACK
+        return end < self._first_expiry(start, end) - SLACK
 
     def perhaps(self, start: float, end: float) -> bool:
         """Whether it may have held at some moment of that time."""
-        last = max(r.expires if r.status in (200, 201) else r.end + r.ttl for r in self._terms)
-        over = [r.end for r in self._releases if r.status == 204]
-        over += [r.end for r in self._forced if r.status == 204 and self.surely(r.start, r.start)]
-        return self._given.start <= end + SLACK and start <= min([last, *over]) + SLACK
+        return self._given.start <= end + SLACK and start <= self._latest_end + SLACK
+
+    @cached_property
+    def _earliest_end(self) -> float:
+        """When somebody may first have ended it."""
+        return min((r.start for r in self._ends), default=math.inf) - SLACK
+
+    @cached_property
+    def _latest_end(self) -> float:
+        """When it was over in any case: it ran out, or its holder or somebody else ended it."""
+        ran_out = max(r.expires if r.status in (200, 201) else r.end + r.ttl for r in self._terms)
+        ended = [r.end for r in self._ends if r.status == 204 and self._was_ended_by(r)]
+        return min([ran_out, *ended])
+
+    def _was_ended_by(self, request: Asked) -> bool:
+        """Whether it was over after *request*, which ended a reservation."""
+        before = request.start - 2 * SLACK
+        return request.what == "release" or self.surely(before, before)
 
     @property
     def _terms(self) -> Sequence[Asked]:

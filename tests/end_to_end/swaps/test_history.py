@@ -72,6 +72,7 @@ def test_what_keeps_to_the_rules_is_not_complained_about() -> None:
         (10, {"swap": "s9"}, "were written down"),
         (12, {"status": 422}, "in bounds, or was not"),
         (12, {"status": 409}, "a conflict, and nobody had reserved"),
+        (14, {"status": 403}, "forbidden, though nobody had reserved"),
         (13, {"start": 50, "end": 50.1}, "though nobody had reserved"),
         (13, {"status": 404}, "not found, though somebody had reserved"),
     ],
