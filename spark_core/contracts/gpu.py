@@ -32,3 +32,7 @@ class GpuRelease(Protocol):
         :raises SparkError: it is not back yet.
         """
         ...
+
+    async def is_free(self) -> bool:
+        """Whether no model is on it, nor is one being loaded, as far as is known."""
+        ...

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..clock import Clock
 from ..containment import contained
 from ..contracts.model_hosts import ModelHost
-from ..errors import BackendError, LeaseHeld, NotConfigured, SparkError
+from ..errors import LeaseHeld, NotConfigured, SparkError
 from ..gateway.gateway import Gateway
 from ..plugins import Plugins
 from ..references import resolved
@@ -21,7 +21,7 @@ from .doors import GatewayDoor
 from .guards import SwapGuard
 from .history import SwapHistory
 from .machine import Machine, Parts
-from .models import Outcome, Swap, SwapEvent
+from .models import Swap, SwapEvent
 from .readiness import GatewayModels
 from .settings import SwapSettings
 
@@ -194,53 +194,6 @@ class Swaps:
         return await self.history.find(swap_id)
 
 
-class Loan:
-    """:class:`~spark_core.contracts.gpu.GpuRelease`: a swap to nothing, and one back."""
-
-    _CALLER: Final = "gpu loan"
-
-    def __init__(self, swaps: Swaps) -> None:
-        self._swaps = swaps
-
-    async def release(self, reason: str) -> str:
-        """Take the model off, and return when the memory is free; gives the swap's id."""
-        newest = await self._newest()
-        if newest is None or newest.caller != self._CALLER or newest.model is not None:
-            newest = await self._begin(None, reason)
-        return await self._done(newest, reason)
-
-    async def restore(self) -> str | None:
-        """Bring back what was taken off, unless another model was loaded since."""
-        newest = await self._newest()
-        if newest is None or newest.caller != self._CALLER:
-            return None
-        if newest.model is None and newest.outcome is None:
-            newest = await self._swaps.ended(newest.id)
-        if newest.model is None and newest.previous is None:
-            return None
-        model = newest.model or newest.previous
-        if newest.model is None:
-            newest = await self._begin(model, "the reservation has ended")
-        return await self._done(newest, "the reservation has ended")
-
-    async def _newest(self) -> Swap | None:
-        newest = await self._swaps.history.newest(limit=1, host=self._swaps.parts.host.name)
-        return newest[0] if newest else None
-
-    async def _begin(self, model: str | None, reason: str) -> Swap:
-        return await self._swaps.begin(model, caller=self._CALLER, guarded=False, reason=reason)
-
-    async def _done(self, swap: Swap, reason: str) -> str:
-        """The id of *swap* when it succeeded; one that failed before is tried again."""
-        if swap.outcome not in (None, Outcome.READY):
-            swap = await self._begin(swap.model, reason)
-        ended = await self._swaps.ended(swap.id)
-        if ended.outcome is not Outcome.READY:
-            why = ended.failure.message if ended.failure else str(ended.outcome)
-            raise BackendError(f"the GPU could not be handed over: {why}")
-        return ended.id
-
-
 async def drive_swaps(swaps: Swaps) -> None:
     """Work on whatever swap runs, for ever."""
     while True:
@@ -280,13 +233,3 @@ async def open_swaps(
             forget=lambda: gateway.forget_models(host.backend),
         )
     yield Swaps(history, catalog, parts, plugins.swap_guards(), state, leases, clock)
-
-
-@asynccontextmanager
-async def open_loan(swaps: Swaps) -> AsyncIterator[Loan]:
-    """What takes the model off the GPU for another program.
-
-    :raises NotConfigured: there is no model host, or no backend in front of it.
-    """
-    _ = swaps.parts  # told now, and not when the GPU is already promised to somebody
-    yield Loan(swaps)

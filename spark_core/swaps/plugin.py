@@ -144,7 +144,7 @@ def spark_register_resources() -> Iterable[Resource[object]]:
         Resource("spark_core.swaps.catalog:Catalog", "spark_core.swaps.catalog:open_catalog"),
         Resource("spark_core.swaps.history:SwapHistory", f"{driving}:open_history"),
         Resource(f"{driving}:Swaps", f"{driving}:open_swaps"),
-        Resource("spark_core.contracts.gpu:GpuRelease", f"{driving}:open_loan"),
+        Resource("spark_core.contracts.gpu:GpuRelease", "spark_core.swaps.lending:open_loan"),
         Resource("spark_core.swaps.wishes:WishList", "spark_core.swaps.wishes:open_wish_list"),
         Resource("spark_core.gateway.demand:OnDemand", "spark_core.swaps.wishes:open_demand"),
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from spark_core.errors import BackendError, Conflict, Forbidden, Locked, NotConfigured, NotFound
-from spark_core.swaps.driving import Loan, Swaps
+from spark_core.errors import Conflict, Forbidden, Locked, NotConfigured, NotFound
+from spark_core.swaps.driving import Swaps
 from spark_core.swaps.guards import SwapGuard
 from spark_core.swaps.history import SwapRuns
 from spark_core.swaps.models import Outcome
@@ -140,49 +140,3 @@ async def test_the_expected_time_is_that_of_the_last_swaps(world: World, swaps: 
     begun = await swaps.begin("small", caller="ada")
     assert begun.expected_s is not None
     assert begun.expected_s == pytest.approx(3, abs=1)
-
-
-# --------------------------------------------------------------------------- the GPU on loan
-
-
-async def test_the_gpu_is_lent_and_the_model_brought_back(world: World, swaps: Swaps) -> None:
-    await swaps.begin("small", caller="ada")
-    await swaps.work()
-    loan = Loan(swaps)
-    first = await loan.release("reserved by bob")
-    assert world.host.head.container is None
-    assert await loan.release("reserved by bob") == first  # done already
-    await loan.restore()
-    assert (await world.history.newest())[0].serving == "small"
-    launches = len(world.host.launches)
-    await loan.restore()
-    assert len(world.host.launches) == launches
-
-
-async def test_a_model_that_was_loaded_since_stays(world: World, swaps: Swaps) -> None:
-    await swaps.begin("small", caller="ada")
-    await swaps.work()
-    loan = Loan(swaps)
-    await loan.release("reserved by bob")
-    await swaps.begin("large", caller="bob")
-    await swaps.work()
-    assert await loan.restore() is None
-    assert (await world.history.newest())[0].serving == "large"
-
-
-async def test_where_nothing_ran_nothing_is_brought_back(world: World, swaps: Swaps) -> None:
-    loan = Loan(swaps)
-    await loan.release("reserved by bob")
-    assert await loan.restore() is None
-    assert world.host.launches == []
-
-
-async def test_a_gpu_that_does_not_come_free_is_no_success(world: World, swaps: Swaps) -> None:
-    await swaps.begin("small", caller="ada")
-    await swaps.work()
-    world.host.head.container_stays = True
-    loan = Loan(swaps)
-    with pytest.raises(BackendError, match="container-stays"):
-        await loan.release("reserved by bob")
-    world.host.head.container_stays = False
-    assert await loan.release("reserved by bob")
