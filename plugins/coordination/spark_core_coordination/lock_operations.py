@@ -17,7 +17,7 @@ from spark_core.operations import Empty
 from spark_core.state import AuditLog, State
 
 from .lines import Line
-from .loans import Gpu, required
+from .loans import Gpu, required, seen_by
 from .locks import Lock, Locks
 from .settings import CoordinationSettings
 
@@ -102,6 +102,9 @@ class LockState(BaseModel, defer_build=True):
     gpu: Gpu = Field(
         description="Where the GPU is: `away` when no model is on it any more, for `release_gpu`."
     )
+    gpu_error: str | None = Field(
+        default=None, description="Why it is not there yet, where that was tried in vain."
+    )
 
 
 async def acquire(
@@ -121,19 +124,25 @@ async def acquire(
     return Acquired(token=token, expires_at=lock.expires_at)
 
 
-async def renew(request: RenewRequest, locks: Locks, settings: CoordinationSettings) -> LockState:
+async def renew(
+    request: RenewRequest, locks: Locks, settings: CoordinationSettings, gpu: GpuRelease | None
+) -> LockState:
     """Renew the reservation."""
     _check_ttl(request.ttl_s, settings)
-    return _state(await locks.renew(request.text, request.ttl_s), await locks.gpu())
+    return await _state(await locks.renew(request.text, request.ttl_s), locks, gpu)
 
 
-async def show(request: Empty, locks: Locks) -> LockState:
+async def show(request: Empty, locks: Locks, gpu: GpuRelease | None) -> LockState:
     """Show who has reserved the GPU, and until when."""
-    return _state(await locks.current(), await locks.gpu())
+    return await _state(await locks.current(), locks, gpu)
 
 
 async def release(
-    request: ReleaseRequest, locks: Locks, audit: AuditLog, caller: Caller
+    request: ReleaseRequest,
+    locks: Locks,
+    audit: AuditLog,
+    caller: Caller,
+    gpu: GpuRelease | None,
 ) -> LockState:
     """End the reservation."""
     if not request.force:
@@ -146,7 +155,7 @@ async def release(
             resource=f"lock:{ended.id}",
             detail={"holder": ended.holder, "expires_at": ended.expires_at.isoformat()},
         )
-    return _state(None, await locks.gpu())
+    return await _state(None, locks, gpu)
 
 
 async def token_fits(request: ShownToken, locks: Locks) -> None:
@@ -161,17 +170,22 @@ def shown_token(acquired: Acquired) -> str:
 
 def shown_state(state: LockState) -> str:
     """A line, for a terminal."""
+    error = f", and not yet where it should be: {state.gpu_error}" if state.gpu_error else ""
     if not state.held:
-        return "not reserved" + ("" if state.gpu == Gpu.HOME else f"; the GPU is {state.gpu}")
+        away = state.gpu != Gpu.HOME
+        return "not reserved" + (f"; the GPU is {state.gpu}{error}" if away else "")
     until = state.expires_at.isoformat(timespec="seconds") if state.expires_at else ""
     what = f" ({state.reason})" if state.reason else ""
-    where = f"; the GPU is {state.gpu}" if state.release_gpu else ""
+    where = f"; the GPU is {state.gpu}{error}" if state.release_gpu else ""
     return f"reserved by {state.holder} until {until}{what}{where}"
 
 
-def _state(lock: Lock | None, gpu: str) -> LockState:
+async def _state(lock: Lock | None, locks: Locks, gpu: GpuRelease | None) -> LockState:
+    loan = await locks.loan()
+    is_free = gpu is None or loan.gpu != Gpu.AWAY or await gpu.is_free()
+    where, error = seen_by(lock, loan, is_free=is_free), loan.error or None
     if lock is None:
-        return LockState(held=False, gpu=Gpu(gpu))
+        return LockState(held=False, gpu=where, gpu_error=error)
     return LockState(
         held=True,
         holder=lock.holder,
@@ -179,7 +193,8 @@ def _state(lock: Lock | None, gpu: str) -> LockState:
         acquired_at=lock.acquired_at,
         expires_at=lock.expires_at,
         release_gpu=lock.release_gpu,
-        gpu=Gpu(gpu),
+        gpu=where,
+        gpu_error=error,
     )
 
 

@@ -28,7 +28,7 @@ from .tables import table
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TableClause
 
-__all__ = ["Lock", "LockEvent", "Locks", "guard", "on_loan", "pass_gate"]
+__all__ = ["Lock", "LockEvent", "Locks", "OnLoan", "guard", "on_loan", "pass_gate"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,16 @@ class Lock:
     def fits(self, token: str | None) -> bool:
         """Whether *token* is this lock's; how long that takes tells nothing about either."""
         return token is not None and hmac.compare_digest(_digest(token), self.digest)
+
+
+@dataclass(frozen=True)
+class OnLoan:
+    """Where the GPU is (see :class:`~spark_core_coordination.loans.Gpu`), for which lock, and why
+    it is not where it should be, if that is known."""
+
+    gpu: str
+    lock: int | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,10 +140,11 @@ class Locks:
         held = await self._state.read(_newest)
         return held if held is not None and held.expires_at > self._clock.now() else None
 
-    async def gpu(self) -> str:
-        """Where the GPU is: see :class:`~spark_core_coordination.loans.Gpu`."""
+    async def loan(self) -> OnLoan:
+        """Where the GPU is."""
         query = _gate().select()
-        return str(await self._state.read(lambda c: c.execute(query).one().gpu))
+        row = await self._state.read(lambda c: c.execute(query).one())
+        return OnLoan(row.gpu, row.lock, row.error)
 
     async def check(self, token: str | None) -> None:
         """See whether *token* is that of the reservation that holds now.
@@ -201,9 +212,9 @@ def pass_gate(connection: Connection) -> None:
     connection.execute(_gate().select().with_for_update())
 
 
-def on_loan(connection: Connection, gpu: str) -> None:
+def on_loan(connection: Connection, loan: OnLoan) -> None:
     """Write down where the GPU is."""
-    connection.execute(_gate().update().values(gpu=gpu))
+    connection.execute(_gate().update().values(asdict(loan)))
 
 
 def _digest(token: str) -> str:
@@ -297,4 +308,4 @@ def _events() -> TableClause:
 
 
 def _gate() -> TableClause:
-    return table("gate", "id", "gpu")
+    return table("gate", "id", "gpu", "lock", "error")

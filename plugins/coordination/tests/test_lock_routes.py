@@ -195,6 +195,9 @@ class Nothing:
     async def restore(self) -> str | None:
         return None
 
+    async def is_free(self) -> bool:
+        return True
+
 
 @asynccontextmanager
 async def open_nothing() -> AsyncIterator[Nothing]:
