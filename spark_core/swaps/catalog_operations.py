@@ -12,6 +12,7 @@ from ..contracts.model_hosts import ModelHost
 from ..errors import Conflict, InvalidRequest, NotConfigured, Problem, Unavailable
 from ..gateway.gateway import Gateway
 from .catalog import Catalog, CatalogModel
+from .history import SwapHistory
 from .settings import OnDemand
 from .weights import Finding, delete_weights, look_at
 
@@ -181,6 +182,7 @@ async def remove_model(
     gateway: Gateway,
     machines: Machines | None,
     host: ModelHost | None,
+    history: SwapHistory,
 ) -> Removed:
     """Take a model out of the catalog; on demand delete what was downloaded of it, too."""
     model = catalog.find(request.name)
@@ -189,6 +191,9 @@ async def remove_model(
         raise InvalidRequest(
             f"{model.name} is a local model: its files are never deleted", problems=[problem]
         )
+    running = await history.running(host.name) if host is not None else None
+    if running is not None and model.name in (running.model, running.previous):
+        raise Conflict(f"{model.name} takes part in swap {running.id}", hint="wait for its end")
     if await _is_loaded(model, gateway, host):
         raise Conflict(f"{model.name} is loaded", hint="load another one first")
     freed = await _delete(model, machines) if request.weights else {}

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -20,6 +21,7 @@ from ..gateway.gateway import Gateway
 from .catalog import Catalog
 from .driving import Swaps
 from .models import Outcome, Swap
+from .readiness import key_of
 from .settings import DAYS, SwapSettings, Timeslot
 from .wishes import WishList
 
@@ -35,6 +37,12 @@ IDLE: Final = 2.0
 #: failure doubles them.
 AGAIN: Final = 60.0
 MOST: Final = 3600.0
+
+#: How long requests may take to end before such a swap, in seconds.
+DRAIN: Final = 3600.0
+
+#: Seconds that a look at the machines is believed, where the model's server does not answer.
+BELIEVED: Final = 10.0
 
 #: Who begins these swaps, as the receipt names them.
 CALLER: Final = "spark"
@@ -170,36 +178,41 @@ class Chooser:
         self._gateway = gateway
         self._settings = settings
         self._clock = clock
+        self._looked_at: datetime | None = None
+        self._ran = False
 
     async def look(self) -> None:
         """Begin a swap if one is to begin now."""
         newest = await self._swaps.history.newest(limit=10, host=self._swaps.host)
         if newest and newest[0].outcome is None:
             return
-        situation = await self._situation(newest)
+        situation = await self._situation()
         chosen = choose(situation, self._settings)
         if chosen is None or not patient(newest, chosen[0], situation.now):
             return
         try:
-            await self._swaps.begin(chosen[0], caller=CALLER, reason=chosen[1])
+            # Nobody is cut off for it: requests end first, however long they take.
+            await self._swaps.begin(chosen[0], caller=CALLER, reason=chosen[1], drain_s=DRAIN)
         except Conflict:
             return  # it is reserved, or another swap began: later, then
         log.info("swapping to %s: %s", *chosen)
 
-    async def _situation(self, newest: Sequence[Swap]) -> Situation:
-        ended = next((swap for swap in newest if swap.outcome is not None), None)
+    async def _situation(self) -> Situation:
+        changed = await self._swaps.history.newest_change(self._swaps.parts.host.name)
         backend = self._swaps.parts.host.backend
         admission = self._gateway.admission
         state = next(pool for pool in admission.states() if pool.name == backend)
         worked = admission.sightings(backend).worked
-        loaded = await self._loaded()
+        loaded = await self._loaded(changed)
+        if loaded is not None:
+            await self._wishes.fulfilled(loaded)
         wanted = await self._wishes.oldest()
         slot, since = due(self._settings.timetable, self._settings.timezone, self._clock.now())
         first = next((model for model in wanted if model != loaded), None)
         return Situation(
             now=self._clock.now(),
             loaded=loaded,
-            loaded_at=ended.ended_at if ended else None,
+            loaded_at=changed.ended_at if changed else None,
             busy=bool(state.in_flight or state.waiting),
             worked_at=datetime.fromtimestamp(worked, UTC) if worked else None,
             wanted={model: at for model, at in wanted.items() if self._known(model)},
@@ -209,11 +222,24 @@ class Chooser:
             default=self._catalog.default,
         )
 
-    async def _loaded(self) -> str | None:
-        for name in await self._swaps.parts.models.listed():
+    async def _loaded(self, changed: Swap | None) -> str | None:
+        """What is loaded. A server that does not answer for a moment still has its model."""
+        last = self._known(changed.serving) if changed else None
+        key = key_of(self._catalog.find(last)) if last else None
+        for name in await self._swaps.parts.models.listed(key):
             if known := self._known(name):
                 return known
-        return None
+        return last if last is not None and await self._runs() else None
+
+    async def _runs(self) -> bool:
+        """Whether the machines run something, or cannot be asked."""
+        now = self._clock.now()
+        if self._looked_at is None or (now - self._looked_at).total_seconds() >= BELIEVED:
+            self._looked_at, self._ran = now, True
+            with suppress(SparkError):
+                nodes = (await self._swaps.parts.host.observe()).nodes.values()
+                self._ran = any(node.error or node.container for node in nodes)
+        return self._ran
 
     def _known(self, name: str | None) -> str | None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, LeaseLost, NotFound
 from ..references import resolved
 from ..state import Lease, Leases, State
 from ..state.times import aware
@@ -175,6 +175,15 @@ class SwapHistory:
         rows = await self._state.read(lambda c: c.execute(query).all())
         return [Swap.model_validate_json(row.swap) for row in rows]
 
+    async def newest_change(self, host: str) -> Swap | None:
+        """The newest swap of *host* that changed what is loaded, and ended with it at work."""
+        swaps = _swaps()
+        good = swaps.c.outcome.in_([Outcome.READY.value, Outcome.ROLLED_BACK.value])
+        query = swaps.select().where(swaps.c.host == host, good)
+        query = query.order_by(swaps.c.number.desc()).limit(1)
+        row = await self._state.read(lambda c: c.execute(query).first())
+        return Swap.model_validate_json(row.swap) if row else None
+
     async def ended_after(self, cursor: int, *, limit: int = 100) -> Sequence[tuple[int, Swap]]:
         """Those that ended after *cursor*, which each gives for the next time, in that order."""
         swaps = _swaps()
@@ -198,18 +207,29 @@ class SwapHistory:
 
     async def expected_s(self, model: str | None, phase: Phase = Phase.READY) -> float | None:
         """Seconds to *phase* in the median of the last five swaps to *model* that got there."""
-        taken = [swap.seconds_to(phase) for swap in await self._ready(model, 5)]
+        taken = [swap.seconds_to(phase) for swap in await self.ready(model, 5)]
         known = sorted(seconds for seconds in taken if seconds)
         return known[len(known) // 2] if known else None
 
-    async def measured_bytes(self, model: str) -> int | None:
-        """What *model* took of a machine's memory, at most, when it was last made ready."""
-        memory = [m for swap in await self._ready(model, 1) for m in swap.memory.values()]
-        taken = [m.empty - m.after for m in memory if m.empty is not None and m.after is not None]
-        return max(taken, default=None)
+    async def measured(self, model: str) -> dict[str, int]:
+        """What *model* took of each machine's memory when it was last made ready, in bytes."""
+        memory = [each for swap in await self.ready(model, 1) for each in swap.memory.items()]
+        return {
+            name: max(m.empty - m.after, 0)
+            for name, m in memory
+            if m.empty is not None and m.after is not None
+        }
 
-    async def _ready(self, model: str | None, limit: int) -> Sequence[Swap]:
-        """The newest swaps to *model* that made it ready."""
+    async def holds(self, lease: Lease) -> bool:
+        """Whether *lease* is still the newest of its name."""
+        try:
+            await self._state.read(lambda c: self._leases.check(c, lease))
+        except LeaseLost:
+            return False
+        return True
+
+    async def ready(self, model: str | None, limit: int) -> Sequence[Swap]:
+        """The newest *limit* swaps to *model* that made it ready."""
         swaps = _swaps()
         query = (
             swaps.select()

@@ -7,6 +7,7 @@ where it was: at the phase that is in the state.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,9 +22,10 @@ from .catalog import Catalog, CatalogModel
 from .evidence import Watch, what_stays
 from .history import SwapHistory
 from .logs import LaunchLog
-from .memory import GIB, lacking, no_room, not_released
+from .memory import not_released
 from .models import Counts, Failure, Memory, Outcome, Phase, Swap
 from .readiness import Models, key_of
+from .room import Room
 from .settings import SwapSettings
 
 __all__ = ["Door", "Machine", "Parts"]
@@ -34,6 +36,14 @@ POLL: Final = 1.0
 #: Seconds that the door stays closed when nobody keeps it so, and between keeping it so.
 CLOSED: Final = 10.0
 KEEP: Final = 2.0
+
+#: Seconds between two looks whether somebody called it off, while requests end.
+DRAINING: Final = 1.0
+
+FENCED: Final = (
+    "the machines obey a controller with a newer state than this one; if that one is gone for "
+    "good, remove the files fence.* from the machines' folders (~/.spark-core)"
+)
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -103,6 +113,8 @@ class Machine:
         self._settings = parts.settings
         self._swap = swap
         self._lease = lease
+        self._room = Room(parts.history, parts.settings)
+        self._entries: dict[str, CatalogModel] = {}
 
     async def run(self) -> Swap:
         """Bring the swap to its end.
@@ -111,9 +123,14 @@ class Machine:
         """
         try:
             outcome = await self._run()
+        except LeaseLost:
+            if not await self._history.holds(self._lease):
+                raise
+            self._swap.failure = Failure(code="fenced", message=FENCED)
+            outcome = Outcome.FAILED if self._swap.reached(Phase.DRAINED) else Outcome.REFUSED
         except (NotFound, NotConfigured) as error:  # the catalog, or the settings, changed
             self._swap.failure = Failure(code=error.code, message=error.message)
-            outcome = Outcome.FAILED if self._swap.reached(Phase.DRAINED) else Outcome.REFUSED
+            outcome = Outcome.REFUSED
         except _Refused as refused:
             self._swap.failure = refused.failure
             outcome = Outcome.REFUSED if refused.failure.code != "cancelled" else Outcome.CANCELLED
@@ -139,7 +156,7 @@ class Machine:
         swap = self._swap
         if not swap.back:
             try:
-                await self._advance()
+                await self._attempt()
                 return Outcome.READY
             except _Stuck as stuck:
                 swap.failure = stuck.failure
@@ -153,11 +170,20 @@ class Machine:
             if not swap.back:
                 swap.back = True
                 await self._reach(Phase.DRAINED, f"back to {swap.previous}: {swap.failure}")
-            await self._advance()
+            await self._attempt()
             return Outcome.ROLLED_BACK
-        except (_Broken, _Stuck) as failed:
-            swap.failure_back = failed.failure
-            return Outcome.FAILED
+        except _Broken as broken:
+            swap.failure_back = broken.failure
+            await self._clear()
+        except _Stuck as stuck:
+            swap.failure_back = stuck.failure
+        return Outcome.FAILED
+
+    async def _attempt(self) -> None:
+        try:
+            await self._advance()
+        except (NotFound, NotConfigured) as error:  # the catalog, or the settings, changed
+            raise _broken(error.code, error.message) from None
 
     async def _clear(self) -> None:
         """Leave nothing half-loaded behind; if that fails, the receipt tells what is there."""
@@ -169,7 +195,11 @@ class Machine:
     async def _is_there(self) -> bool:
         """Whether the model that is asked for is up and working already."""
         entry = self._entry()
-        if entry is None or self._swap.force:
+        if entry is None:
+            return False
+        self._swap.entry = _digest(entry)
+        last = await self._history.ready(entry.name, 1)
+        if self._swap.force or not last or last[0].entry != self._swap.entry:
             return False
         state = await self._observe()
         if state.launch is None or state.launch.name != entry.name or not _runs(state, entry):
@@ -193,45 +223,45 @@ class Machine:
                 "ask with take_over to stop it",
             )
         swap.previous = await self._running_model(state)
-        swap.memory = {n: Memory(before=s.memory_available) for n, s in state.nodes.items()}
-        entry = self._entry()
-        if entry is not None and not swap.force and (failure := no_room(state, entry.nodes)):
+        await self._room.note(swap, previous := self._previous(), state)
+        judged = self._entry() if not swap.force else None
+        if judged and (failure := await self._room.refusal(swap, judged, previous, state)):
             raise _Refused(failure)
-        need = await self._bytes(entry)
-        if entry is not None and need is not None and not swap.force:
-            # What runs without a known size frees at most what is in use: the release will tell.
-            in_use = {n: s.memory_total - s.memory_available for n, s in state.nodes.items()}
-            unknown = {n: in_use[n] for n, s in state.nodes.items() if s.container}
-            freed = unknown | await self._freed()
-            if failure := lacking(state, need, freed, self._margin, entry.nodes):
-                raise _Refused(failure)
         await self._history.save(swap, self._lease)
 
     async def _running_model(self, state: HostState) -> str | None:
-        """The catalog's name of what runs now."""
+        """The catalog's name of what runs now; of what ran, where it died by itself."""
         launches = {s.container.launch for s in state.nodes.values() if s.container}
         if state.launch is not None and state.launch.id in launches:
             return state.launch.name
         if not launches:
-            return None
+            changed = await self._history.newest_change(self._swap.host)
+            return changed.serving if changed else None
         for name in await self._parts.models.listed():
             with suppress(SparkError):
                 return self._parts.catalog.find(name).name
         return None
 
     async def _drain(self) -> None:
-        swap, seconds = self._swap, self._swap.drain_s
-        swap.counts.drained = self._door.counts().drained
-        limit = self._settings.drain_s if seconds is None else seconds
-        if not await self._door.drained(limit) and not swap.force:
+        swap = self._swap
+        begun = self._door.counts().drained
+        limit = self._settings.drain_s if swap.drain_s is None else swap.drain_s
+        if not await self._is_drained(limit) and not swap.force:
             left = self._door.counts().drained
-            self._door.open()
+            swap.counts.drained = max(begun - left, 0)
             raise _refused("not-drained", f"{left} requests were still running after {limit:g} s")
-        lost = self._door.counts().drained
-        swap.counts.drained -= lost
-        swap.counts.lost = lost
+        # Those that are cut off are counted when their answers break.
+        swap.counts.drained = max(begun - self._door.counts().drained, 0)
         await self._heed_cancel(_Refused)
         await self._reach(Phase.DRAINED)
+
+    async def _is_drained(self, limit: float) -> bool:
+        end = self._in(limit)
+        while (left := (end - self._parts.clock.now()).total_seconds()) > 0:
+            if await self._door.drained(min(left, DRAINING)):
+                return True
+            await self._heed_cancel(_Refused)
+        return await self._door.drained(0)
 
     # ---------------------------------------------------------------------------------- the steps
 
@@ -288,7 +318,7 @@ class Machine:
         :raises _Stuck: it does not.
         """
         swap, end = self._swap, self._in(self._settings.release_s)
-        wanted = await self._wanted(entry)
+        wanted = await self._room.wanted(swap, entry)
         while True:
             state = self._needed(await self._observe())
             short = {
@@ -303,21 +333,6 @@ class Machine:
             await self._parts.pause(POLL)
         for name, node in state.nodes.items():
             swap.memory.setdefault(name, Memory()).empty = node.memory_available
-
-    async def _wanted(self, entry: CatalogModel | None) -> dict[str, int]:
-        """What has to be available on each machine before anything is loaded there."""
-        swap = self._swap
-        freed = {} if swap.back else await self._freed()
-        tolerance = int(self._settings.memory_tolerance_gib * GIB)
-        need = await self._bytes(entry)
-        wanted = {}
-        for name, memory in swap.memory.items():
-            was = memory.empty if swap.back else memory.before
-            wanted[name] = max(0, (was or 0) + freed.get(name, 0) - tolerance)
-        if entry is not None and need is not None and not swap.force:
-            for name in [*wanted][: entry.nodes]:
-                wanted[name] = max(wanted[name], need + self._margin)
-        return wanted
 
     async def _launch(self, entry: CatalogModel) -> None:
         """Begin it. Who cannot be reached is told again: that never begins anything twice.
@@ -351,7 +366,6 @@ class Machine:
                 await log.write()
                 if self._parts.clock.now() >= end:
                     raise _Broken(watch.too_late(entry.ready_s))
-                await self._heed_cancel()
                 await self._parts.pause(POLL)
         state = await self._observe()
         for name, node in state.nodes.items():
@@ -359,6 +373,7 @@ class Machine:
                 self._swap.memory.setdefault(name, Memory()).after = node.memory_available
 
     async def _is_ready(self, entry: CatalogModel, watch: Watch) -> bool:
+        await self._heed_cancel()
         state = await self._observe()
         if failure := watch.add_state(state, self._parts.clock.now()):
             raise _Broken(failure)
@@ -444,36 +459,22 @@ class Machine:
         return listed[0] if listed else None
 
     def _entry(self) -> CatalogModel | None:
+        """What is worked towards: as it was when this began, whatever becomes of the catalog."""
         target = self._swap.target
-        return self._parts.catalog.find(target) if target is not None else None
+        if target is None:
+            return None
+        if target not in self._entries:
+            self._entries[target] = self._parts.catalog.find(target)
+        return self._entries[target]
 
     def _previous(self) -> CatalogModel | None:
         return self._known(self._swap.previous)
 
     def _known(self, name: str | None) -> CatalogModel | None:
-        with suppress(NotFound):
-            return self._parts.catalog.find(name or "")
-        return None
-
-    async def _freed(self) -> dict[str, int]:
-        """What comes back on each machine when the model before is gone."""
-        previous = self._previous()
-        size = await self._bytes(previous)
-        if previous is None or size is None:
-            return {}
-        return dict.fromkeys([*self._swap.memory][: previous.nodes], size)
-
-    async def _bytes(self, entry: CatalogModel | None) -> int | None:
-        """What *entry* takes of each machine's memory: as it says, else as was measured."""
-        if entry is None:
-            return None
-        if entry.memory_gib is not None:
-            return int(entry.memory_gib * GIB)
-        return await self._history.measured_bytes(entry.name)
-
-    @property
-    def _margin(self) -> int:
-        return int(self._settings.memory_margin_gib * GIB)
+        if name is not None and name not in self._entries:
+            with suppress(NotFound):
+                self._entries[name] = self._parts.catalog.find(name)
+        return self._entries.get(name or "")
 
     def _in(self, seconds: float) -> datetime:
         return self._parts.clock.now() + timedelta(seconds=seconds)
@@ -483,6 +484,13 @@ class Machine:
         swap = self._swap
         times = [s.at for s in swap.steps if s.phase is phase and s.back is swap.back]
         return times[-1] if times else self._parts.clock.now()
+
+
+def _digest(entry: CatalogModel) -> str:
+    """Tells one entry from another; no value of its environment is in it."""
+    launch = entry.to_launch("")
+    told = (launch.model, launch.arguments, sorted(launch.environment), launch.nodes, entry.check)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _runs(state: HostState, entry: CatalogModel) -> bool:

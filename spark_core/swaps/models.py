@@ -68,6 +68,9 @@ class Memory(BaseModel, defer_build=True):
     """What was available on a machine, in bytes, at three moments."""
 
     before: int | None = None
+    comes_back: int | None = Field(
+        default=None, description="What the old model was measured to take there."
+    )
     empty: int | None = Field(default=None, description="After the old model was gone.")
     after: int | None = Field(default=None, description="When the new one was ready.")
 
@@ -91,6 +94,7 @@ class Swap(BaseModel, defer_build=True):
     host: str
     model: str | None
     previous: str | None = Field(default=None, description="What ran before, if it is known.")
+    entry: str = Field(default="", description="A digest of the model's entry in the catalog.")
     phase: Phase = Phase.ADMITTED
     back: bool = Field(default=False, description="On the way back to the model before.")
     outcome: Outcome | None = None

@@ -31,6 +31,8 @@ LOOK: Final = 1.0
 #: this time to do so, and does not begin to wait anew.
 KEPT: Final = 90.0
 
+KEEP: Final = timedelta(seconds=KEPT)
+
 #: Seconds that a swap is expected to take where none was ever made.
 UNKNOWN: Final = 120.0
 
@@ -49,6 +51,8 @@ class WishList:
         name = f"{self._process}:{model}"[:200]
 
         def transaction(connection: Connection) -> None:
+            # One that nobody came back for is none: who comes now begins to wait.
+            connection.execute(wishes.delete().where(wishes.c.seen <= now - KEEP))
             update = wishes.update().where(wishes.c.id == name).values(seen=now)
             if not connection.execute(update).rowcount:
                 row = {"id": name, "model": model, "since": now, "seen": now}
@@ -71,7 +75,7 @@ class WishList:
     async def oldest(self) -> Mapping[str, datetime]:
         """Since when each model is wanted; the one that is wanted longest comes first."""
         wishes = _table()
-        live = wishes.c.seen > self._clock.now() - timedelta(seconds=KEPT)
+        live = wishes.c.seen > self._clock.now() - KEEP
         query = wishes.select().where(live).order_by(wishes.c.since)
         rows = await self._state.read(lambda c: c.execute(query).all())
         since: dict[str, datetime] = {}
@@ -107,6 +111,8 @@ class Demand:
         :raises Unavailable: it could not be loaded.
         """
         entry = self._swaps.catalog.find(model)
+        if model not in entry.names:
+            raise NotFound(f"callers know the model {model!r} as {entry.names[0]!r}")
         if await self.is_served(entry):
             return
         if entry.on_demand == "never" or self._swaps.host is None:

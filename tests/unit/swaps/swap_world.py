@@ -31,9 +31,11 @@ models:
 
 
 class FakeDoor:
-    """Counts; what is in flight ends when a pause says so."""
+    """Counts; what is in flight ends after ``takes`` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.takes = 3.0
         self.closed = False
         self.opened = 0
         self.in_flight = 0
@@ -50,8 +52,12 @@ class FakeDoor:
         return self.total.model_copy(update={"drained": self.in_flight})
 
     async def drained(self, seconds: float) -> bool:
-        if seconds >= 30:
-            self.in_flight = 0
+        if self.in_flight:
+            self._clock.advance(seconds)
+            self.takes -= seconds
+            if self.takes <= 0:
+                self.in_flight = 0
+        await asyncio.sleep(0)
         return self.in_flight == 0
 
 
@@ -80,7 +86,7 @@ class World:
         self.state = state
         self.clock = ManualClock()
         self.host = FakeModelHost(("spark1", "spark2"))
-        self.door = FakeDoor()
+        self.door = FakeDoor(self.clock)
         self.models = FakeModels(self.host)
         self.leases = Leases(state, self.clock)
         self.history = SwapHistory(state, self.leases, self.clock)

@@ -60,7 +60,7 @@ async def test_what_arrives_meanwhile_is_counted(world: World) -> None:
 
 async def test_a_drain_that_takes_too_long_touches_nothing(world: World) -> None:
     await world.swap("small")
-    world.door.in_flight = 2
+    world.door.in_flight, world.door.takes = 2, 9
     swap = await world.swap("large", drain_s=5)
     assert (swap.outcome, swap.failure.code, swap.serving) == ("refused", "not-drained", "small")
     assert not world.door.closed
