@@ -109,7 +109,10 @@ class Query(BaseModel, defer_build=True):
 
 
 class Hit(BaseModel, defer_build=True):
-    """A point that was found. Ranks count from 1; a leg that did not find it has none."""
+    """A point that was found. Ranks count from 1; a leg that did not find it has none.
+
+    ``score`` decides the order; each leg's own score is the cosine, or BM25's weight.
+    """
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -119,6 +122,8 @@ class Hit(BaseModel, defer_build=True):
     payload: dict[str, Any]
     dense_rank: int | None = None
     sparse_rank: int | None = None
+    dense_score: float | None = None
+    sparse_score: float | None = None
 
 
 @runtime_checkable

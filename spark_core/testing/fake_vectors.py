@@ -128,9 +128,9 @@ class FakeCollection:
         points = list(_matching(found, query.filter))
         legs = {}
         if query.mode is not Mode.SPARSE:
-            legs["dense_rank"] = _dense(points, query.vector, found.spec.dimension)
+            legs["dense"] = _dense(points, query.vector, found.spec.dimension)
         if query.mode is not Mode.DENSE:
-            legs["sparse_rank"] = _sparse(found, points, query.text)
+            legs["sparse"] = _sparse(found, points, query.text)
         return list(_grouped(_fused(found, legs), query))[: query.limit]
 
     async def scroll(
@@ -219,12 +219,12 @@ def _sparse(found: _FakeCollection, points: Iterable[Point], text: str | None) -
 
 
 def _fused(found: _FakeCollection, legs: Mapping[str, Scores]) -> list[Hit]:
-    ranks: dict[str, dict[str, int]] = {}
+    ranks: dict[str, dict[str, float]] = {}
     totals: dict[str, float] = defaultdict(float)
     for leg, scores in legs.items():
         ordered = sorted(scores, key=lambda id: (-scores[id], id))
         for rank, id in enumerate(ordered, start=1):
-            ranks.setdefault(id, {})[leg] = rank
+            ranks.setdefault(id, {}).update({f"{leg}_rank": rank, f"{leg}_score": scores[id]})
             totals[id] += 1 / (60 + rank) if len(legs) == 2 else scores[id]
     hits = [_hit(found.points[id], totals[id], **ranks[id]) for id in ranks]
     return sorted(hits, key=lambda hit: (-hit.score, hit.id))
@@ -239,5 +239,5 @@ def _grouped(hits: Iterable[Hit], query: Query) -> Iterable[Hit]:
             yield hit
 
 
-def _hit(point: Point, score: float, **ranks: int) -> Hit:
-    return Hit(id=point.id, score=score, text=point.text, payload=dict(point.payload), **ranks)
+def _hit(point: Point, score: float, **legs: Any) -> Hit:
+    return Hit(id=point.id, score=score, text=point.text, payload=dict(point.payload), **legs)

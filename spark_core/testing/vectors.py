@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -40,6 +41,10 @@ POINTS = [
     Point(SECOND, [0.8, 0.6, 0], "gears gears gears", {"kind": "note", "meta": {"year": 2001}}),
     Point(THIRD, [0, 0, 1], "invoice for paper", {"kind": "mail", "meta": {"the city": "Brno"}}),
 ]
+
+
+#: A query for both legs.
+QUERY: Mapping[str, Any] = {"vector": [1, 0, 0], "text": "gears"}
 
 
 class VectorStoreConformance(AsyncSuite):
@@ -141,6 +146,17 @@ class VectorStoreConformance(AsyncSuite):
         assert by_id[FIRST].score == pytest.approx(1 / 61 + 1 / 62)
         assert (by_id[THIRD].dense_rank, by_id[THIRD].sparse_rank) == (3, None)
         assert hits[-1].id == THIRD
+
+    async def test_hybrid_hits_have_the_scores_of_each_leg(self, filled: VectorStore) -> None:
+        """Those that the leg alone gives; a leg that missed the point gives none."""
+        things = filled.collection("things")
+        alone = {
+            mode: {h.id: h.score for h in await things.search(Query(mode=mode, **QUERY))}
+            for mode in (Mode.DENSE, Mode.SPARSE)
+        }
+        for hit in await things.search(Query(**QUERY)):
+            assert hit.dense_score == pytest.approx(alone[Mode.DENSE].get(hit.id))
+            assert hit.sparse_score == pytest.approx(alone[Mode.SPARSE].get(hit.id))
 
     async def test_hits_give_back_text_and_payload(self, filled: VectorStore) -> None:
         """What was stored comes back as it was."""

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from spark_core import Progress
 from spark_core.clock import Clock
@@ -28,6 +29,8 @@ from spark_core.errors import BackendError, SparkError
 
 from .chunking import chunks
 from .ledger import Entry, Key, Ledger
+
+T = TypeVar("T")
 
 __all__ = ["Indexing", "Tally", "average_length"]
 
@@ -153,8 +156,9 @@ class Indexing:
         group: list[_Work] = []
         weight = 0
         for kind in totals:
-            async with aclosing(self.source.records(kind, batch=BATCH)) as batches:
-                async for records in batches:
+            batches = self.source.records(kind, batch=BATCH)
+            async with aclosing(batches), aclosing(_ahead(batches)) as ahead:
+                async for records in ahead:
                     for work in await self._changed(kind, records, seen):
                         group.append(work)
                         weight += work.weight
@@ -284,6 +288,18 @@ class Indexing:
             entries = await self.ledger.entries(self.generation, kind, [_key(h) for h in found])
             strays += [hit.id for hit in found if not _is_known(hit, entries)]
         return strays
+
+
+async def _ahead(batches: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """*batches*, of which the next one is read while one is worked on."""
+    reading = asyncio.ensure_future(anext(batches, None))
+    try:
+        while (batch := await reading) is not None:
+            reading = asyncio.ensure_future(anext(batches, None))
+            yield batch
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 async def average_length(

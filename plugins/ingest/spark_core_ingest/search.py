@@ -11,18 +11,25 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from spark_core.contracts.embedding import Embedder, Purpose
-from spark_core.contracts.records import Scalar
+from spark_core.contracts.records import RecordSource, Scalar
+from spark_core.contracts.reranking import Reranker
 from spark_core.contracts.vectors import CollectionName, Hit, Mode, Query, VectorStore
-from spark_core.errors import InvalidRequest, NotFound, Problem
+from spark_core.errors import InvalidRequest, NotConfigured, NotFound, Problem
 from spark_core.settings import nearest
 
+from .budget import fitting, tokens
+from .labels import Entities, key_of, labelled, records_of
 from .ledger import Ledger
+from .runs import Freshness, Runs, freshness
 from .settings import IngestSettings
 
 __all__ = ["Explanation", "SearchHit", "SearchRequest", "SearchResponse", "render_hits", "search"]
 
 #: Filter fields that are not metadata.
-OWN_FIELDS = ("kind", "record_id")
+OWN_FIELDS = ("kind", "record_id", "entity")
+
+#: How many records a reranker is given at least to put in order.
+RERANKED = 50
 
 
 class SearchRequest(BaseModel, defer_build=True):
@@ -39,8 +46,17 @@ class SearchRequest(BaseModel, defer_build=True):
     filter: dict[str, Scalar | Annotated[list[Scalar], Field(max_length=100)]] = Field(
         default={},
         max_length=20,
-        description="Metadata fields, kind or record_id, each with the value it must have or "
-        "a list of values of which it must have one.",
+        description="Metadata fields, kind, record_id or entity, each with the value it must "
+        "have or a list of values of which it must have one.",
+    )
+    rerank: bool = Field(
+        default=False, description="Let the reranker decide which of the hits are best."
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="How long all hits together may be, a token taken for four bytes of their "
+        "JSON; the last one may be cut, and the first one always comes.",
     )
     collection: CollectionName | None = Field(
         default=None, description="Where to look; by default where the ingest writes."
@@ -52,6 +68,11 @@ class Explanation(BaseModel, defer_build=True):
 
     dense_rank: int | None
     sparse_rank: int | None
+    dense_score: float | None = Field(default=None, description="The cosine.")
+    sparse_score: float | None = Field(default=None, description="BM25's.")
+    fused_score: float | None = Field(
+        default=None, description="What decided before the reranker did."
+    )
 
 
 class SearchHit(BaseModel, defer_build=True):
@@ -60,6 +81,7 @@ class SearchHit(BaseModel, defer_build=True):
     id: str = Field(description="Names the piece.")
     kind: str
     record_id: str
+    entity: str | None = Field(default=None, description="Who or what the record is of.")
     title: str
     text: str
     score: float
@@ -67,11 +89,13 @@ class SearchHit(BaseModel, defer_build=True):
     explain: Explanation
 
 
-class SearchResponse(BaseModel, defer_build=True):
+class SearchResponse(Freshness, defer_build=True):
     """What was found, the best first."""
 
     mode: Mode
     took_ms: float
+    tokens: int = Field(default=0, description="About how many tokens the hits are.")
+    left_out: int = Field(default=0, description="Hits that were found and did not fit.")
     hits: list[SearchHit]
 
 
@@ -81,23 +105,74 @@ async def is_in_use(settings: IngestSettings, ledger: Ledger) -> bool:
 
 
 async def search(
-    request: SearchRequest, settings: IngestSettings, store: VectorStore, embedder: Embedder
+    request: SearchRequest,
+    settings: IngestSettings,
+    store: VectorStore,
+    embedder: Embedder,
+    reranker: Reranker | None,
+    entities: Entities | None,
+    source: RecordSource | None,
+    runs: Runs,
 ) -> SearchResponse:
     """Search the firm's memory by meaning, by words, or by both."""
     started = time.perf_counter()
+    fresh = await freshness(runs, source, request.collection or settings.collection)
+    found = await _found(
+        await _query(request, settings, embedder, entities), request, settings, store
+    )
+    known = await labelled(found, entities)
+    hits = [_hit(hit, known.get(key_of(hit))) for hit in found]
+    if request.rerank:
+        hits = await _reranked(request, hits, reranker)
+    kept = hits if request.max_tokens is None else fitting(hits, request.max_tokens)
+    return SearchResponse(
+        **dict(fresh),
+        mode=request.mode,
+        took_ms=round((time.perf_counter() - started) * 1000, 3),
+        tokens=sum(map(tokens, kept)),
+        left_out=len(hits) - len(kept),
+        hits=kept,
+    )
+
+
+async def _query(
+    request: SearchRequest,
+    settings: IngestSettings,
+    embedder: Embedder,
+    entities: Entities | None,
+) -> Query:
     by_words_alone = request.mode is Mode.SPARSE
-    query = Query(
+    return Query(
         mode=request.mode,
         vector=None if by_words_alone else await _embedded(request.query, embedder),
         embedder=None if by_words_alone else embedder.model,
         text=request.query,
-        limit=request.limit,
-        filter=_filter(request, settings),
+        limit=max(request.limit, RERANKED) if request.rerank else request.limit,
+        filter=await _filter(request, settings, entities),
         group_by="record",
     )
-    hits = await _found(query, request, settings, store)
-    took_ms = round((time.perf_counter() - started) * 1000, 3)
-    return SearchResponse(mode=request.mode, took_ms=took_ms, hits=[_hit(hit) for hit in hits])
+
+
+async def _reranked(
+    request: SearchRequest, hits: Sequence[SearchHit], reranker: Reranker | None
+) -> list[SearchHit]:
+    """The best of *hits* as the reranker has it.
+
+    :raises NotConfigured: there is none.
+    """
+    if reranker is None:
+        raise NotConfigured(
+            "there is no reranker", hint="install one, or search without: rerank = false"
+        )
+    texts = [f"{hit.title}\n{hit.text}".strip() for hit in hits]
+    scores = await reranker.rerank(request.query, texts) if texts else []
+    scored = [_rescored(hit, score) for hit, score in zip(hits, scores, strict=True)]
+    return sorted(scored, key=lambda hit: hit.score, reverse=True)[: request.limit]
+
+
+def _rescored(hit: SearchHit, score: float) -> SearchHit:
+    explain = hit.explain.model_copy(update={"fused_score": hit.score})
+    return hit.model_copy(update={"score": score, "explain": explain})
 
 
 async def _found(
@@ -117,13 +192,21 @@ async def _embedded(query: str, embedder: Embedder) -> Sequence[float]:
     return vector
 
 
-def _filter(request: SearchRequest, settings: IngestSettings) -> dict[str, Scalar | list[Scalar]]:
+async def _filter(
+    request: SearchRequest, settings: IngestSettings, entities: Entities | None
+) -> dict[str, Scalar | list[Scalar]]:
     if request.collection in (None, settings.collection):
         _check_fields(request.filter, settings)
-    return {
-        key if key in OWN_FIELDS else f"metadata.{key}": _either_type(wanted)
-        for key, wanted in request.filter.items()
+    wanted = dict(request.filter)
+    asked = wanted.pop("entity", None)
+    filter: dict[str, Scalar | list[Scalar]] = {
+        key if key in OWN_FIELDS else f"metadata.{key}": _either_type(value)
+        for key, value in wanted.items()
     }
+    if asked is not None:
+        ids = asked if isinstance(asked, list) else [asked]
+        filter["record"] = [*await records_of(ids, entities)]
+    return filter
 
 
 def _check_fields(filter: Mapping[str, Any], settings: IngestSettings) -> None:
@@ -162,24 +245,31 @@ def _possible(value: Scalar) -> bool:
     return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
-def _hit(hit: Hit) -> SearchHit:
+def _hit(hit: Hit, entity: str | None) -> SearchHit:
     payload = hit.payload
     return SearchHit(
         id=hit.id,
         kind=payload.get("kind", ""),
         record_id=payload.get("record_id", ""),
+        entity=entity,
         title=payload.get("title", ""),
         text=hit.text,
         score=hit.score,
         metadata=payload.get("metadata", {}),
-        explain=Explanation(dense_rank=hit.dense_rank, sparse_rank=hit.sparse_rank),
+        explain=Explanation(
+            dense_rank=hit.dense_rank,
+            sparse_rank=hit.sparse_rank,
+            dense_score=hit.dense_score,
+            sparse_score=hit.sparse_score,
+        ),
     )
 
 
 def render_hits(response: SearchResponse) -> str:
     """The hits for a person: title, where it comes from, why it is there, and a glimpse."""
     blocks = [_block(number, hit) for number, hit in enumerate(response.hits, start=1)]
-    found = f"{len(blocks)} found ({response.mode}, {response.took_ms:.0f} ms)"
+    behind = f", {response.behind_minutes:.0f} minutes behind" if response.behind_minutes else ""
+    found = f"{len(blocks)} found ({response.mode}, {response.took_ms:.0f} ms{behind})"
     return "\n".join([*blocks, found if blocks else f"nothing {found.removeprefix('0 ')}"])
 
 

@@ -94,7 +94,7 @@ class KindSettings(Section):
     @property
     def columns(self) -> list[str]:
         """Every column that is read, each once, the id first."""
-        named = [self.id, self.title, self.updated, *self.text, *self.metadata]
+        named = [self.id, self.title, *self.text, *self.metadata]
         return list(dict.fromkeys(name for name in named if name))
 
     @property

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,11 @@ def _take(rows: sqlite3.Cursor, make: _RecordMaker, batch: int) -> list[Record]:
     """The next records, fewer where they are large."""
     records: list[Record] = []
     characters = 0
-    while len(records) < batch and characters < BATCH_CHARACTERS:
-        row = rows.fetchone()
-        if row is None:
+    for record in map(make, islice(rows, batch)):
+        records.append(record)
+        characters += len(record.text)
+        if characters >= BATCH_CHARACTERS:
             break
-        records.append(make(row))
-        characters += len(records[-1].text)
     return records
 
 

@@ -31,7 +31,7 @@ class Statements:
         known = _columns(connection, name, kind, self._from)
         hidden = _row_ids(connection, table, known)
         named = [_real_name(name, kind, column, known, hidden) for column in kind.columns]
-        for column in kind.match_columns:  # read later, and refused now
+        for column in filter(None, (kind.updated, *kind.match_columns)):  # refused now, not later
             _real_name(name, kind, column, known, hidden)
         self._columns = ", ".join(f"r.{quoted(column)}" for column in named)
         self._id = f"r.{quoted(named[0])}"

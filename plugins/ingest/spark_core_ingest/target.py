@@ -108,12 +108,13 @@ class Target:
         if former := await find(self.store, self.name):
             await self._delete(former)
         size = self.settings.chunk_characters
-        metadata = {column for kind in self.settings.kinds.values() for column in kind.metadata}
+        kinds = self.settings.kinds.values()
+        metadata = {f"metadata.{column}" for kind in kinds for column in kind.metadata}
         spec = CollectionSpec(
             dimension=await self.embedder.dimension(),
             embedder=self.embedder.model,
             average_length=await average_length(self.source, self.store, size, progress),
-            indexed=("kind", "record_id", *(f"metadata.{column}" for column in sorted(metadata))),
+            indexed=("kind", "record_id", "record", *sorted(metadata)),
         )
         created = await self.store.create(self.name, spec)
         await self.ledger.claim(created.generation, self._recipe())

@@ -13,6 +13,7 @@ from spark_core_ingest.backfill import BackfillRequest, SyncRequest
 from spark_core_ingest.backfill import backfill as backfill_operation
 from spark_core_ingest.backfill import sync as sync_operation
 from spark_core_ingest.index import Index, IndexReport
+from spark_core_ingest.labels import Entities
 from spark_core_ingest.ledger import Ledger
 from spark_core_ingest.runs import Runs
 from spark_core_ingest.search import SearchRequest, SearchResponse
@@ -26,6 +27,7 @@ from spark_core_qdrant.store import QdrantStore
 
 from spark_core import Caller, StateSchema
 from spark_core.contracts.records import Record, RecordSource
+from spark_core.contracts.reranking import Reranker
 from spark_core.contracts.vectors import Hit, VectorStore
 from spark_core.state import Leases, State
 from spark_core.testing.clock import ManualClock
@@ -98,6 +100,8 @@ class Desk:
     store: VectorStore = field(default_factory=FakeVectorStore)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
     progress: ProgressLog = field(default_factory=ProgressLog)
+    reranker: Reranker | None = None
+    entities: Entities | None = None
 
     @property
     def rows(self) -> dict[str, list[Row]]:
@@ -141,7 +145,16 @@ class Desk:
 
     async def search(self, query: str, **more: Any) -> SearchResponse:
         request = SearchRequest.model_validate({"query": query, **more})
-        return await search_operation(request, self.settings, self.store, self.embedder)
+        return await search_operation(
+            request,
+            self.settings,
+            self.store,
+            self.embedder,
+            self.reranker,
+            self.entities,
+            self.source,
+            self.runs,
+        )
 
     async def found(self, query: str, **more: Any) -> list[str]:
         """The ids of the records that are found by words, best first."""

@@ -215,10 +215,12 @@ async def test_a_very_long_query_is_answered(filled):
 async def test_what_is_found_can_be_written_as_json(filled):
     """With the names of the contract."""
     answer = json.loads((await filled.search("pump")).model_dump_json())
-    assert list(answer) == ["mode", "took_ms", "hits"]
-    fields = ["id", "kind", "record_id", "title", "text", "score", "metadata", "explain"]
+    fresh = ["as_of", "behind_minutes"]
+    assert list(answer) == [*fresh, "mode", "took_ms", "tokens", "left_out", "hits"]
+    fields = ["id", "kind", "record_id", "entity", "title", "text", "score", "metadata", "explain"]
     assert list(answer["hits"][0]) == fields
-    assert list(answer["hits"][0]["explain"]) == ["dense_rank", "sparse_rank"]
+    legs = ["dense_rank", "sparse_rank", "dense_score", "sparse_score", "fused_score"]
+    assert list(answer["hits"][0]["explain"]) == legs
     assert {type(hit["record_id"]) for hit in answer["hits"]} == {str}
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "Build",
     "Engine",
     "Found",
+    "Place",
     "Row",
     "Search",
     "build_of",
@@ -28,8 +29,11 @@ Filter = dict[str, Any] | None
 #: A point: id, dense vector (float32, little-endian), text, payload.
 Row = tuple[str, bytes, str, dict[str, Any]]
 
-#: A hit: id, score, payload with its text, dense rank, sparse rank.
-Found = tuple[str, float, dict[str, Any], int | None, int | None]
+#: What a leg says of a point: its place, counted from 1, and its score; ``None`` if it missed it.
+Place = tuple[int, float] | None
+
+#: A hit: id, score, payload with its text, its place in the dense leg, and in the sparse one.
+Found = tuple[str, float, dict[str, Any], Place, Place]
 
 
 class Build(TypedDict):

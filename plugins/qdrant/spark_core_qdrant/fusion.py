@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import Found
+from .engine import Found, Place
 
 __all__ = [
     "PREFETCH",
@@ -52,12 +52,12 @@ Leg = Sequence[tuple[Any, float]]
 
 @dataclass(slots=True)
 class Ranked:
-    """A point's score over both legs, and its place in each, counted from 1."""
+    """A point's score over both legs, and its place in each."""
 
     id: Any
     score: float
-    dense_rank: int | None
-    sparse_rank: int | None
+    dense: Place
+    sparse: Place
 
 
 def prefetches(limit: int, grouped: bool) -> tuple[int, ...]:
@@ -89,14 +89,16 @@ def fuse(dense: Leg | None, sparse: Leg | None, limit: int) -> list[Ranked]:
     case (``docs/explanation/quality.md``).
     """
     dense, sparse = _ordered(dense, limit), _ordered(sparse, limit)
-    dense_ranks, sparse_ranks = _ranks(dense), _ranks(sparse)
+    dense_places, sparse_places = _places(dense), _places(sparse)
     if dense is None or sparse is None:
         scores = dict(dense or sparse or ())
         best_first = list(scores)
     else:
-        scores = _joined(dense_ranks, sparse_ranks)
+        scores = _joined(dense_places, sparse_places)
         best_first = sorted(scores, key=scores.__getitem__, reverse=True)  # stable: dense first
-    return [Ranked(id, scores[id], dense_ranks.get(id), sparse_ranks.get(id)) for id in best_first]
+    return [
+        Ranked(id, scores[id], dense_places.get(id), sparse_places.get(id)) for id in best_first
+    ]
 
 
 def _ordered(leg: Leg | None, limit: int) -> Leg | None:
@@ -107,14 +109,14 @@ def _step(found: tuple[Any, float]) -> int:
     return int(found[1] * STEPS + 0.5)  # the score, rounded; round() itself is slow
 
 
-def _ranks(leg: Leg | None) -> dict[Any, int]:
-    return {id: rank for rank, (id, _) in enumerate(leg or (), start=1)}
+def _places(leg: Leg | None) -> dict[Any, tuple[int, float]]:
+    return {id: (rank, score) for rank, (id, score) in enumerate(leg or (), start=1)}
 
 
-def _joined(*legs: Mapping[Any, int]) -> dict[Any, float]:
+def _joined(*legs: Mapping[Any, tuple[int, float]]) -> dict[Any, float]:
     scores: dict[Any, float] = {}
-    for ranks in legs:
-        for id, rank in ranks.items():
+    for places in legs:
+        for id, (rank, _) in places.items():
             scores[id] = scores.get(id, 0.0) + 1 / (RRF_K + rank)
     return scores
 
@@ -148,4 +150,4 @@ def shown(ranked: Iterable[Ranked], payloads: Mapping[str, dict[str, Any]]) -> I
     """The hits to show of *ranked*: those with a payload, the others have been deleted."""
     for point in ranked:
         if (payload := payloads.get(point.id)) is not None:
-            yield point.id, point.score, payload, point.dense_rank, point.sparse_rank
+            yield point.id, point.score, payload, point.dense, point.sparse

@@ -239,7 +239,9 @@ def _plain(filter: Filter | None) -> dict[str, Any] | None:
 
 
 def _hit(found: Found) -> Hit:
-    id, score, payload, dense_rank, sparse_rank = found
+    id, score, payload, dense, sparse = found
+    dense_rank, dense_score = dense or (None, None)
+    sparse_rank, sparse_score = sparse or (None, None)
     text = payload.pop("text", "")
     return Hit(
         id=id,
@@ -248,4 +250,6 @@ def _hit(found: Found) -> Hit:
         payload=payload,
         dense_rank=dense_rank,
         sparse_rank=sparse_rank,
+        dense_score=dense_score,
+        sparse_score=sparse_score,
     )
