@@ -85,7 +85,7 @@ async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town
         broken = folder.path / "broken.sh"  # what the shell in this model's container does first
         broken.write_text("echo Engine core initialization failed. See root cause above.; exit 1")
         folder.write(
-            models=f"{MODELS}  broken: {{repo: lab/broken, env: {{BASH_ENV: {broken}}}}}\n",
+            models=f"{MODELS}  broken: {{repo: lab/b, memory_gib: 60, env: {{BASH_ENV: {broken}}}}}\n",
             swaps="release_s = 1.5",
             launch="grace_s = 5",
             ssh="connect_s = 2\nkeep_alive_s = 1",
@@ -165,6 +165,7 @@ async def test_a_disk_that_fills_up_meanwhile(town: Town) -> None:
     assert back_again(town, swap)
 
 
+@pytest.mark.slow
 async def test_a_disk_that_stays_full_takes_both_models_and_both_are_told(town: Town) -> None:
     swap = await town.swap("large", {"released": lambda: town.head.inject("disk_full")})
     assert told(swap) == ("failed", "disk-full", None)
@@ -253,6 +254,7 @@ async def test_a_second_machine_that_dies_while_the_model_loads(town: Town) -> N
     assert back_again(town, swap)
 
 
+@pytest.mark.slow
 async def test_a_half_of_a_pair_that_ends(town: Town) -> None:
     town.head.inject("loads_for_ever")
 
@@ -286,6 +288,7 @@ async def _later(act: Act, seconds: float) -> None:
     await asyncio.to_thread(act)
 
 
+@pytest.mark.slow
 async def test_connections_that_break_all_the_time_while_it_launches(town: Town) -> None:
     before = town.launches()
 

@@ -216,7 +216,7 @@ def told(happened: Happened) -> dict[str, int]:
 
 async def test_no_rule_is_broken(folder: Folder, serve: Serve) -> None:
     """For a short time, with one restart."""
-    found = await fought(folder, serve, 20.0, seed=4)
+    found = await fought(folder, serve, 16.0, seed=4)
     print(told(found), len(found.rows), "swaps,", len(found.launches), "launches")
     assert violations(found) == []
     assert {"acquire 201", "acquire 409", "swap 202", "swap 423"} <= told(found).keys()
