@@ -84,8 +84,9 @@ async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town
         folder = Folder(tmp_path_factory.mktemp("faults"), pair)
         broken = folder.path / "broken.sh"  # what the shell in this model's container does first
         broken.write_text("echo Engine core initialization failed. See root cause above.; exit 1")
+        entry = f"{{repo: lab/broken, memory_gib: 60, env: {{BASH_ENV: {broken}}}}}"
         folder.write(
-            models=f"{MODELS}  broken: {{repo: lab/b, memory_gib: 60, env: {{BASH_ENV: {broken}}}}}\n",
+            models=f"{MODELS}  broken: {entry}\n",
             swaps="release_s = 1.5",
             launch="grace_s = 5",
             ssh="connect_s = 2\nkeep_alive_s = 1",
