@@ -68,7 +68,7 @@ class Gateway:
         self, backends: Sequence[Backend], admission: Admission, disabled: Sequence[Backend] = ()
     ) -> None:
         self.backends = {backend.name: backend for backend in backends}
-        self._disabled = disabled
+        self.disabled = disabled
         self.admission = admission
         self._upstreams = {b.name: Upstream(b.url, verify=b.section.verify_tls) for b in backends}
         self._serving: dict[Relay, list[Backend]] = {}
@@ -102,7 +102,7 @@ class Gateway:
         return found
 
     def _unserved(self, relay: Relay) -> NotConfigured:
-        if off := [backend.name for backend in self._disabled if backend.serves(relay)]:
+        if off := [backend.name for backend in self.disabled if backend.serves(relay)]:
             return NotConfigured(
                 f"what serves {relay.path} is disabled: {', '.join(off)}",
                 hint="take it out of DISABLED_SERVICES, or of disabled in [gateway]",

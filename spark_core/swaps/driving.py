@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from ..state import Leases, State
 from .catalog import Catalog
 from .doors import GatewayDoor
 from .guards import SwapGuard
-from .history import SwapHistory
+from .history import SwapHistory, SwapRuns
 from .machine import Machine, Parts
 from .models import Swap, SwapEvent
 from .readiness import GatewayModels
@@ -53,6 +53,7 @@ class Swaps:
         state: State,
         leases: Leases,
         clock: Clock,
+        missing: NotConfigured | None = None,
     ) -> None:
         self.history = history
         self.catalog = catalog
@@ -61,6 +62,7 @@ class Swaps:
         self._state = state
         self._leases = leases
         self._clock = clock
+        self._missing = missing
 
     @property
     def parts(self) -> Parts:
@@ -69,7 +71,7 @@ class Swaps:
         :raises NotConfigured: there is no model host, or no backend in front of it.
         """
         if self._parts is None:
-            raise NotConfigured(
+            raise self._missing or NotConfigured(
                 "there is no model host on which models could be swapped",
                 hint="set [plugins.vllm.launch] and [plugins.ssh] in spark.toml",
             )
@@ -130,9 +132,21 @@ class Swaps:
             expected_s=await self.history.expected_s(name),
         )
         guards = self._guards if guarded else ()
-        with contained("a swap guard"):
-            await self.history.admit(swap, guards, token)
+        try:
+            with contained("a swap guard"):
+                await self.history.admit(swap, guards, token)
+        except SwapRuns as runs:
+            if not await self.hosted():
+                runs.hint = (
+                    "no server works on it; this does, and follows it: "
+                    f"spark swaps events {runs.running.id}"
+                )
+            raise
         return swap
+
+    async def hosted(self) -> bool:
+        """Whether a host works on swaps, in whatever process."""
+        return await self._leases.current(f"background:{SERVICE}") is not None
 
     async def work(self) -> None:
         """Work on the swap that runs, if one does and nobody else works on it.
@@ -149,8 +163,14 @@ class Swaps:
                 if swap.outcome is None:
                     await Machine(self.parts, swap, lease).run()
 
-    async def follow(self, swap_id: str, after: int = 0) -> AsyncGenerator[SwapEvent, None]:
-        """What happens in a swap, from the event *after* on, until it has ended.
+    async def follow(
+        self,
+        swap_id: str,
+        after: int = 0,
+        *,
+        until: Callable[[], Awaitable[bool]] | None = None,
+    ) -> AsyncGenerator[SwapEvent, None]:
+        """What happens in a swap, from the event *after* on, until it has ended or *until* holds.
 
         :raises NotFound: there is no such swap.
         """
@@ -160,10 +180,11 @@ class Swaps:
             for event in events:
                 after = event.id
                 yield event
-            if swap.outcome is not None and not events:
+            if events:
+                continue
+            if swap.outcome is not None or (until is not None and await until()):
                 return
-            if not events:
-                await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK)
 
     @asynccontextmanager
     async def attended(self) -> AsyncIterator[None]:
@@ -181,7 +202,7 @@ class Swaps:
 
     async def _attend(self) -> None:
         while True:
-            if await self._leases.current(f"background:{SERVICE}") is None:
+            if not await self.hosted():
                 with suppress(SparkError):
                     await self.work()
             await asyncio.sleep(LOOK)
@@ -220,8 +241,10 @@ async def open_swaps(
     clock: Clock,
 ) -> AsyncIterator[Swaps]:
     """The swaps of the model host that settings name; without one they are empty."""
-    parts = None
-    if host is not None and host.backend in gateway.backends:
+    parts, missing = None, None
+    if host is not None and host.backend not in gateway.backends:
+        missing = _no_backend(host.backend, gateway)
+    elif host is not None:
         parts = Parts(
             host=host,
             catalog=catalog,
@@ -232,4 +255,17 @@ async def open_swaps(
             settings=settings,
             forget=lambda: gateway.forget_models(host.backend),
         )
-    yield Swaps(history, catalog, parts, plugins.swap_guards(), state, leases, clock)
+    yield Swaps(history, catalog, parts, plugins.swap_guards(), state, leases, clock, missing)
+
+
+def _no_backend(name: str, gateway: Gateway) -> NotConfigured:
+    """Why models cannot be swapped behind the backend *name*, which the gateway does not have."""
+    if name in (backend.name for backend in gateway.disabled):
+        return NotConfigured(
+            f"the backend {name}, whose model would be swapped, is disabled",
+            hint="take it out of DISABLED_SERVICES, or of disabled in [gateway]",
+        )
+    return NotConfigured(
+        f"the backend {name}, whose model would be swapped, is not configured",
+        hint="set the url in its section of spark.toml",
+    )

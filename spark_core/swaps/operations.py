@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+import logging
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Annotated
 
 from pydantic import BaseModel, Field, SecretStr
@@ -26,6 +28,9 @@ __all__ = [
     "swap_allowed",
     "unload",
 ]
+
+
+log = logging.getLogger(__name__)
 
 
 class ShownToken(BaseModel, defer_build=True):
@@ -62,7 +67,7 @@ class UnloadRequest(ShownToken, defer_build=True):
 class SwapRequest(UnloadRequest, defer_build=True):
     """A model that is to take the place of the one that is loaded."""
 
-    model: str = Field(description="A model of the catalog.")
+    model: str = Field(description="A model of the catalog; for none, see swap.unload.")
 
 
 async def swap_allowed(request: ShownToken, swaps: Swaps) -> None:
@@ -76,7 +81,8 @@ async def swap(
     """Swap the model that is loaded for another one.
 
     The answer comes at once, with the id of the swap; with ``wait`` it comes at its end, and
-    what happens is told meanwhile.
+    what happens is told meanwhile. So it is where no server runs that could work on the swap:
+    then it is worked on here.
     """
     async with aclosing(_begun(request.model, request, swaps, caller, progress)) as told:
         async for each in told:
@@ -106,22 +112,48 @@ async def _begun(
     )
     if not request.wait:
         yield begun
-        return
-    async with swaps.attended():
-        async for event in _told(swaps, begun.id, progress):
+        if await swaps.hosted():
+            return
+    until = None if request.wait else swaps.hosted
+    async with aclosing(_told(swaps, begun.id, progress, until=until)) as told:
+        async for event in told:
             yield event
-    yield _successful(await swaps.history.find(begun.id))
+    ended = await swaps.history.find(begun.id)
+    yield ended if ended.outcome is None else _successful(ended)
 
 
 async def _told(
-    swaps: Swaps, swap_id: str, progress: Progress, after: int = 0
+    swaps: Swaps,
+    swap_id: str,
+    progress: Progress,
+    after: int = 0,
+    until: Callable[[], Awaitable[bool]] | None = None,
 ) -> AsyncGenerator[SwapEvent, None]:
-    async with aclosing(swaps.follow(swap_id, after)) as following:
+    """What happens in a swap, which is worked on here where no host does that."""
+    following = swaps.follow(swap_id, after, until=until)
+    async with _attended(swaps, swap_id), aclosing(following):
         async for event in following:
             if event.kind == "phase":
                 done = [step.value for step in STEPS].index(event.text)
                 progress.update(event.text, done=done, total=len(STEPS) - 1, unit="phases")
             yield event
+
+
+@asynccontextmanager
+async def _attended(swaps: Swaps, swap_id: str) -> AsyncIterator[None]:
+    """While the block runs, the swap goes on; whoever breaks it off is told how it does then."""
+    try:
+        async with swaps.attended():
+            yield
+    except CancelledError:
+        if not await swaps.hosted():
+            log.warning(
+                "swap %s has not ended; it goes on when a server runs, or with: "
+                "spark swaps events %s",
+                swap_id,
+                swap_id,
+            )
+        raise
 
 
 def _successful(ended: Swap) -> Swap:
@@ -144,6 +176,10 @@ class EventsRequest(SwapId, defer_build=True):
     """Which swap, and from where on."""
 
     after: int = Field(default=0, ge=0, description="The last event that is known already.")
+
+
+class CancelRequest(SwapId, ShownToken, defer_build=True):
+    """Which swap, and the token of the reservation."""
 
 
 class SwapStatus(BaseModel, defer_build=True):
@@ -190,15 +226,29 @@ async def show(request: SwapId, swaps: Swaps) -> Swap:
 async def events(
     request: EventsRequest, swaps: Swaps, progress: Progress
 ) -> AsyncIterator[SwapEvent]:
-    """Follow a swap: its phases, and the launcher's log as it comes."""
+    """Follow a swap: its phases, and the launcher's log as it comes.
+
+    Where no server runs that could work on the swap, it is worked on here meanwhile.
+    """
     async with aclosing(_told(swaps, request.id, progress, request.after)) as told:
         async for event in told:
             yield event
 
 
-async def call_off(request: SwapId, swaps: Swaps) -> Swap:
-    """Call a swap off: nothing is changed any more, or the model before is brought back."""
-    return await swaps.history.call_off(request.id)
+async def call_off(request: CancelRequest, swaps: Swaps) -> Swap:
+    """Call a swap off: nothing is changed any more, or the model before is brought back.
+
+    It needs what a swap needs: while the GPU is reserved, the token. Where no server runs that
+    could bring the model back, that is done here, and the answer comes at the end.
+    """
+    await swaps.allowed(request.text)
+    called = await swaps.history.call_off(request.id)
+    if await swaps.hosted():
+        return called
+    async with _attended(swaps, request.id):
+        async for _ in swaps.follow(request.id, until=swaps.hosted):
+            pass
+    return await swaps.history.find(request.id)
 
 
 def shown(swap: Swap | SwapEvent | SparkError) -> str:

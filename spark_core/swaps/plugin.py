@@ -108,6 +108,7 @@ SWAP_OPERATIONS = (
         Effect.READ,
         method="GET",
         path="/api/swaps/{id}/events",
+        headers={"last-event-id": "after"},
         render=f"{_SWAPS}:shown",
         summary="Follow a swap: its phases, and the launcher's log as it comes.",
     ),
@@ -117,6 +118,8 @@ SWAP_OPERATIONS = (
         Effect.OPERATE,
         method="DELETE",
         path="/api/swaps/{id}",
+        headers={"x-spark-lock-token": "token"},
+        precondition=f"{_SWAPS}:swap_allowed",
         render=f"{_SWAPS}:shown",
         summary="Call a swap off: nothing is changed any more, or the model before is brought "
         "back.",
