@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from spark_core.contracts.records import RecordSource
 
 
+#: Who is who.
+_ENTITIES = "spark_core_ingest.entities"
+
 #: Under both of its names; where it is called by its function, the last one counts.
 _SYNC = "spark_core_ingest.backfill:sync"
 _SYNC_SUMMARY = "Bring the index up to date: embed what has changed, remove what is gone."
@@ -51,6 +54,7 @@ def spark_register_resources() -> Iterable[Resource[Any]]:
         Resource("spark_core_ingest.ledger:Ledger", "spark_core_ingest.ledger:open_ledger"),
         Resource("spark_core_ingest.runs:Runs", "spark_core_ingest.runs:open_runs"),
         Resource("spark_core_ingest.index:Index", "spark_core_ingest.index:open_index"),
+        Resource(f"{_ENTITIES}.registry:Entities", f"{_ENTITIES}.registry:open_entities"),
     )
 
 
@@ -80,6 +84,7 @@ def spark_register_operations() -> Iterable[Operation]:
             summary="Find out who is who, then build the index anew beside the old one, and "
             "switch.",
         ),
+        *_about_entities(),
         Operation("ingest.refresh", _SYNC, Effect.WRITE, summary=_SYNC_SUMMARY),
         Operation("ingest.sync", _SYNC, Effect.WRITE, summary=_SYNC_SUMMARY),
         Operation(
@@ -97,6 +102,89 @@ def spark_register_operations() -> Iterable[Operation]:
             tool=True,
             summary="Tell how the index stands: what it holds of each kind, and what the source "
             "has.",
+        ),
+    )
+
+
+def _about_entities() -> Iterable[Operation]:
+    """Finding out who is who, asking about it, and deciding."""
+    asked, undo = f"{_ENTITIES}.operations", f"{_ENTITIES}.operations:undo_decision"
+    return (
+        Operation(
+            "ingest.resolve",
+            f"{_ENTITIES}.resolve:resolve",
+            Effect.WRITE,
+            summary="Find out which records are of one person or firm, over all kinds with a "
+            "`match` table.",
+        ),
+        Operation(
+            "ingest.entities",
+            f"{asked}:list_all",
+            Effect.READ,
+            method="GET",
+            render=f"{asked}:render_line",
+            summary="List who is who: every person and firm with the records that are of it, "
+            "one a line.",
+        ),
+        Operation(
+            "ingest.explain",
+            f"{asked}:explain",
+            Effect.READ,
+            method="GET",
+            tool="explain_link",
+            render=f"{asked}:render_explanation",
+            summary="Say why two records are, or are not, one.",
+        ),
+        Operation(
+            "entities.list",
+            f"{asked}:list_some",
+            Effect.READ,
+            method="GET",
+            path="/api/entities",
+            tool="list_entities",
+            summary="List people and firms by name, each with its records.",
+        ),
+        Operation(
+            "entities.show",
+            f"{asked}:show",
+            Effect.READ,
+            method="GET",
+            tool="get_entity",
+            summary="Show a person or a firm: its records, why they are one, and what may belong "
+            "to it, too.",
+        ),
+        Operation(
+            "entities.related",
+            f"{asked}:related",
+            Effect.READ,
+            method="GET",
+            tool="related",
+            summary="Tell who has much in common with a person or a firm, and may be the same.",
+        ),
+        Operation(
+            "entities.suggestions",
+            f"{asked}:suggestions",
+            Effect.READ,
+            method="GET",
+            tool="list_suggestions",
+            summary="List pairs of records that may be one, to be confirmed or refused.",
+        ),
+        Operation(
+            "entities.confirm",
+            f"{asked}:confirm",
+            Effect.WRITE,
+            tool="confirm_link",
+            undo=undo,
+            summary="Decide that two records are one. No later run undoes that.",
+        ),
+        Operation(
+            "entities.refuse",
+            f"{asked}:refuse",
+            Effect.WRITE,
+            tool="refuse_link",
+            undo=undo,
+            summary="Decide that two records are not one, by no way round either. No later run "
+            "undoes that.",
         ),
     )
 

@@ -103,8 +103,8 @@ class Index:
         """
         work = Work(self, progress)
         async with self._alone(f"ingest:{self.name}", what, progress):
-            version = await self.source.version()
-            async with self.runs.noted(self.name, what, version), _limited(work, what, minutes):
+            begun = self.runs.noted(self.name, what, self.source)
+            async with begun, _limited(work, what, minutes):
                 yield work
 
     @asynccontextmanager

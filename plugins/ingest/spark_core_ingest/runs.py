@@ -60,9 +60,12 @@ class Runs:
         self._clock = clock
 
     @asynccontextmanager
-    async def noted(self, collection: str, what: str, source: str | None) -> AsyncIterator[None]:
-        """Note that a run begins, and how it ended."""
-        id = await self._begin(collection, what, source)
+    async def noted(self, collection: str, what: str, source: RecordSource) -> AsyncIterator[None]:
+        """Note that a run over *source* begins, and how it ended."""
+        version = None
+        with suppress(SparkError):  # a source that cannot be read fails the run, not its record
+            version = await source.version()
+        id = await self._begin(collection, what, version)
         try:
             yield
         except SparkError as error:
