@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -153,6 +154,13 @@ class CatalogModel(BaseModel):
     def names(self) -> tuple[str, ...]:
         """Every name that the server goes by, the first being the one it calls itself."""
         return (self.served_name or self.name, *self.aliases)
+
+    @property
+    def digest(self) -> str:
+        """Tells one entry from another; no value of its environment is in it."""
+        launch = self.to_launch("")
+        told = (launch.model, launch.arguments, sorted(launch.environment), self.nodes, self.check)
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
     def to_launch(self, id: str) -> Launch:
         """How it is started; *id* is new with every launch."""

@@ -7,7 +7,6 @@ where it was: at the phase that is in the state.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -197,7 +196,7 @@ class Machine:
         entry = self._entry()
         if entry is None:
             return False
-        self._swap.entry = _digest(entry)
+        self._swap.entry = entry.digest
         last = await self._history.ready(entry.name, 1)
         if self._swap.force or not last or last[0].entry != self._swap.entry:
             return False
@@ -484,13 +483,6 @@ class Machine:
         swap = self._swap
         times = [s.at for s in swap.steps if s.phase is phase and s.back is swap.back]
         return times[-1] if times else self._parts.clock.now()
-
-
-def _digest(entry: CatalogModel) -> str:
-    """Tells one entry from another; no value of its environment is in it."""
-    launch = entry.to_launch("")
-    told = (launch.model, launch.arguments, sorted(launch.environment), launch.nodes, entry.check)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _runs(state: HostState, entry: CatalogModel) -> bool:
