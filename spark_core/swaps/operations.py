@@ -119,7 +119,8 @@ async def _begun(
         async for event in told:
             yield event
     ended = await swaps.history.find(begun.id)
-    yield ended if ended.outcome is None else _successful(ended)
+    is_left = until is not None and await until()  # to a server: then it was only to be begun
+    yield ended if is_left else _successful(ended)
 
 
 async def _told(

@@ -19,6 +19,10 @@ EVENT_STREAM: Final = "text/event-stream"
 #: A comment is sent when there was nothing else for so long: proxies end silent connections.
 PING_SECONDS: Final = 15.0
 
+#: So long work may fail before anything else happens, and is answered with a status then: the
+#: head of an answer is sent when there is something to tell, or after so many seconds.
+HEAD_SECONDS: Final = 1.0
+
 _PING: Final = b": ping\n\n"
 
 
@@ -58,6 +62,11 @@ class Feed:
                 await self._news.wait()
         return self._news.is_set()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said since the last time."""
+        return self._progress is None and self._yielded.empty()
+
     def take(self) -> Iterator[bytes]:
         """All that was said since the last time, as events."""
         self._news.clear()
@@ -65,7 +74,8 @@ class Feed:
             yield _event("progress", json.dumps(self._progress))
             self._progress = None
         while not self._yielded.empty():
-            yield _event("message", _json(self._yielded.get_nowait()))
+            event = self._yielded.get_nowait()
+            yield _event("message", _json(event), getattr(event, "id", None))
 
 
 async def events(
@@ -75,14 +85,20 @@ async def events(
 ) -> AsyncGenerator[bytes, None]:
     """Do *work*, and tell what it says and how it ended.
 
-    Closed before the end, as when the client leaves, it cancels the work and waits for it.
-    *on_error* hears of the error that the work ended with.
+    The first that it yields is a comment, once the work is under way. Closed before the end, as
+    when the client leaves, it cancels the work and waits for it. *on_error* hears of the error
+    that the work ended with.
+
+    :raises Exception: what the work raised before it was under way.
     """
     feed = Feed()
     task = asyncio.ensure_future(work(feed))
     task.add_done_callback(lambda _: feed.wake())
     try:
-        yield _PING  # the client learns at once that it is heard
+        await feed.wait(min(HEAD_SECONDS, ping))
+        if task.done() and feed.is_empty and not task.cancelled() and (error := task.exception()):
+            raise error
+        yield _PING  # the client learns that it is heard
         while not task.done():
             if not await feed.wait(ping):
                 yield _PING
@@ -112,18 +128,25 @@ def _json(model: BaseModel | None) -> str:
     return "null" if model is None else model.model_dump_json(by_alias=True)
 
 
-def _event(name: str, data: str) -> bytes:
-    return f"event: {name}\ndata: {data}\n\n".encode()
+def _event(name: str, data: str, number: object = None) -> bytes:
+    """An event; a client that comes back tells the *number* of the last one that it has."""
+    id = f"id: {number}\n" if isinstance(number, int) else ""
+    return f"{id}event: {name}\ndata: {data}\n\n".encode()
 
 
 class EventStream(AsyncIterator[bytes]):
-    """*events* as Falcon wants them: it calls ``close``, whatever happens in between."""
+    """*events* as Falcon wants them: it calls ``close``, whatever happens in between.
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    *first* was taken from them already.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None], first: bytes | None = None) -> None:
         self._events = events
+        self._first = first
 
     async def __anext__(self) -> bytes:
-        return await anext(self._events)
+        first, self._first = self._first, None
+        return await anext(self._events) if first is None else first
 
     async def close(self) -> None:
         """End the events and the work behind them."""

@@ -125,7 +125,7 @@ class Endpoint:
         body, text = await read_fields(req, path, self._lists, self._max_body)
         request = check_request(self._operation, body, text={**text, **headers})
         if self._has_events and EVENT_STREAM in (req.get_header("Accept") or "").lower():
-            self._stream(req, resp, request)
+            await self._stream(req, resp, request)
         else:
             _answer(resp, await self._run(req, request, None), self._operation.status)
 
@@ -133,15 +133,15 @@ class Endpoint:
     def _has_events(self) -> bool:
         return self._operation.streams or self._operation.reports_progress
 
-    def _stream(self, req: Request, resp: Response, request: BaseModel) -> None:
-        resp.content_type = EVENT_STREAM
-        resp.set_header("X-Accel-Buffering", "no")  # or nginx would hold the events back
-        resp.stream = EventStream(
-            events(
+    async def _stream(self, req: Request, resp: Response, request: BaseModel) -> None:
+        if req.method != "HEAD":
+            told = events(
                 lambda feed: self._run(req, request, feed),
                 lambda error: log_failure(error, req),
             )
-        )
+            resp.stream = EventStream(told, await anext(told))
+        resp.content_type = EVENT_STREAM
+        resp.set_header("X-Accel-Buffering", "no")  # or nginx would hold the events back
 
     async def _run(self, req: Request, request: BaseModel, feed: Feed | None) -> BaseModel | None:
         """Run the operation, telling *feed* of its progress and its events."""

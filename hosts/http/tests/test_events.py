@@ -24,6 +24,14 @@ class Sum(BaseModel):
     total: int
 
 
+class Numbered(BaseModel):
+    id: int
+
+
+class Named(BaseModel):
+    id: str
+
+
 class How(BaseModel):
     end: str = "well"
     text: str = ""
@@ -52,6 +60,12 @@ async def nothing(request: Empty) -> AsyncIterator[Sum]:
         yield Sum(total=number)
 
 
+async def missing(request: Empty) -> AsyncIterator[Sum]:
+    """Look for what is not there."""
+    raise NotFound("gone")
+    yield Sum(total=0)
+
+
 async def plain(request: Empty) -> Sum:
     """Answer at once."""
     return Sum(total=0)
@@ -60,6 +74,7 @@ async def plain(request: Empty) -> Sum:
 WORK = Operation("work", work, Effect.READ)
 COUNT = Operation("count", count, Effect.READ, method="GET")
 NOTHING = Operation("nothing", nothing, Effect.READ, method="GET")
+MISSING = Operation("missing", missing, Effect.READ, method="GET")
 PLAIN = Operation("plain", plain, Effect.READ, method="GET")
 
 
@@ -120,6 +135,13 @@ async def test_a_failure_is_told_as_a_problem(open_client) -> None:
     assert (name, problem["status"], problem["hint"]) == ("error", 502, "mend it")
 
 
+async def test_a_failure_before_anything_was_told_has_its_status(open_client) -> None:
+    async with open_client(MISSING) as client:
+        answer = await client.simulate_get("/api/missing", headers=SSE)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_an_unexpected_failure_tells_nothing_and_is_logged(open_client, caplog) -> None:
     async with open_client(WORK) as client:
         request = {"end": "unexpectedly", "text": "private"}
@@ -148,6 +170,24 @@ async def test_head_runs_nothing(open_client) -> None:
 
 def ignore(error: BaseException) -> None:
     """For work that does not fail, or may."""
+
+
+async def test_what_fails_before_it_is_under_way_is_no_stream() -> None:
+    async def failing(feed: Feed) -> Sum:
+        raise NotFound("gone")
+
+    with pytest.raises(NotFound):
+        await anext(events(failing, ignore))
+
+
+async def test_an_event_with_a_number_is_told_with_it() -> None:
+    async def numbered(feed: Feed) -> None:
+        await feed.put(Numbered(id=7))
+        await feed.put(Named(id="seven"))
+
+    told = [event async for event in events(numbered, ignore)]
+    assert told[1] == b'id: 7\nevent: message\ndata: {"id":7}\n\n'
+    assert told[2].startswith(b"event: message\n")
 
 
 async def test_the_client_hears_at_once_and_pings_while_nothing_happens() -> None:
@@ -232,6 +272,7 @@ async def test_the_error_of_the_work_is_heard_of() -> None:
     heard: list[BaseException] = []
 
     async def failing(feed: Feed) -> Sum:
+        feed.update("looking")
         raise NotFound("gone")
 
     told = [event async for event in events(failing, heard.append)]
