@@ -118,6 +118,10 @@ class IngestSettings(Section):
     kinds: dict[KindName, KindSettings] = Field(
         default={}, description="What to read: a table for each kind of record."
     )
+    phone_region: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] | None = Field(
+        default=None,
+        description="The country, such as `AT`, of phone numbers that are written without one.",
+    )
     chunk_characters: int = Field(
         default=2000, ge=200, description="Longer texts are indexed in pieces of this length."
     )

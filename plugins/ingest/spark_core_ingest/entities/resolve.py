@@ -1,0 +1,215 @@
+"""The operation that finds out who is who."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, Field
+
+from spark_core import Caller, Progress
+from spark_core.state import Leases
+
+from ..settings import IngestSettings
+from . import joining
+from .matching import Matching, open_matching
+from .profiles import Key, profiles, source_of
+from .registry import RECORDS, Entities
+from .settling import Group
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["LEASE", "ResolveReport", "matched", "resolve"]
+
+T = TypeVar("T")
+
+#: One run at a time writes who is who.
+LEASE = "ingest:resolve"
+
+#: How long a run that was killed keeps the next one waiting at most, in seconds.
+TTL = 10.0
+
+
+class ResolveReport(BaseModel, defer_build=True):
+    """What came of finding out who is who."""
+
+    records: int = Field(description="Records that can be recognised, of all kinds.")
+    entities: int = Field(description="People and firms that they are of.")
+    merged: int = Field(description="Records that share their entity with another.")
+    certain: int = Field(description="Pairs of records that are one for certain.")
+    suggestions: int = Field(description="Pairs that a person may confirm or refuse.")
+    changed: int = Field(description="Records of which something is new.")
+    gone: int = Field(description="Records that are no longer in the CRM.")
+    warnings: list[str] = Field(default=[], description="What should not stay as it is.")
+    seconds: float
+
+
+async def resolve(
+    settings: IngestSettings,
+    entities: Entities,
+    leases: Leases,
+    progress: Progress,
+    caller: Caller,
+) -> ResolveReport:
+    """Find out which records are of one person or firm, over all kinds with a `match` table.
+
+    The same input gives the same ids, whatever its order. Ids stay when records come and go; what
+    people decided is kept. Needs the database alone. Can be stopped at any moment.
+    """
+    started = time.perf_counter()
+    source = source_of(settings)
+    if source is None:
+        nothing = dict.fromkeys(list(ResolveReport.model_fields)[:7], 0)
+        warning = "no kind says by what its records are recognised: describe its match table"
+        return ResolveReport(**nothing, warnings=[warning], seconds=0.0)
+    total = sum((await source.counts()).values())
+    async with leases.hold(LEASE, TTL, holder=f"a resolve by {caller.name}"):
+        run = await entities.begin()
+        with open_matching() as matching:
+            await matched(matching, settings, total, progress)
+            decisions = [(d.a, d.b, d.verdict) for d in await entities.decisions()]
+            progress.update("joining")
+            await within(matching, lambda: joining.join(matching.connection, decisions))
+            writing = _Writing(matching, entities, run, progress)
+            report = await writing.write(time.perf_counter() - started)
+        await entities.end(run, matching.records)
+    return report.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
+
+
+async def matched(
+    matching: Matching,
+    settings: IngestSettings,
+    total: int,
+    progress: Progress,
+    pair: tuple[Key, Key] | None = None,
+) -> None:
+    """Read all records, and weigh those pairs that may be one, or *pair* alone."""
+    async for batch in profiles(settings):
+        await within(matching, lambda batch=batch: matching.add(batch))  # type: ignore[misc]
+        progress.update("reading", done=matching.records, total=total, unit="records")
+    progress.update("comparing", unit="pairs")
+    loop = asyncio.get_running_loop()
+
+    def told(done: int, total: int) -> None:
+        def tell() -> None:
+            progress.update("comparing", done=done, total=total, unit="pairs")
+
+        loop.call_soon_threadsafe(tell)
+
+    await within(matching, lambda: matching.match_pair(*pair) if pair else matching.match(told))
+    await within(matching, matching.judge)
+
+
+async def within(matching: Matching, work: Callable[[], T]) -> T:
+    """Run *work* in a thread; where nobody waits any more it is interrupted, and has ended."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            matching.connection.interrupt()
+            await asyncio.wait([task], timeout=0.1)
+        task.exception()
+        raise
+
+
+class _Writing:
+    """Brings the state in line with what a run found, some records at a time."""
+
+    def __init__(
+        self, matching: Matching, entities: Entities, run: int, progress: Progress
+    ) -> None:
+        self._matching = matching
+        self._entities = entities
+        self._run = run
+        self._progress = progress
+
+    async def write(self, seconds: float) -> ResolveReport:
+        gone = await self._forget()
+        changed = await self._settle()
+        await self._put_links()
+        count = self._count
+        return ResolveReport(
+            records=self._matching.records,
+            entities=self._matching.records - count("joined") + count(_ENTITIES),
+            merged=count("joined"),
+            certain=count("scored WHERE doubt IS NULL"),
+            suggestions=count(_SUGGESTIONS),
+            changed=changed,
+            gone=gone,
+            seconds=seconds,
+        )
+
+    def _count(self, what: str) -> int:
+        (number,) = self._connection.execute(f"SELECT count(*) FROM {what}").fetchone() or (0,)
+        return int(number)
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return self._matching.connection
+
+    async def _forget(self) -> int:
+        """Forget the records that are gone, before ids are given to those that are there."""
+        forgotten = 0
+        async for keys in self._entities.keys():
+            gone = await within(self._matching, lambda keys=keys: self._missing(keys))  # type: ignore[misc]
+            if gone:
+                await self._entities.forget(gone)
+            forgotten += len(gone)
+        return forgotten
+
+    def _missing(self, keys: Sequence[Key]) -> list[Key]:
+        import pyarrow as pa
+
+        kinds, ids = (pa.array(column) for column in zip(*keys, strict=True))
+        self._connection.register("known", pa.Table.from_arrays([kinds, ids], ["kind", "id"]))
+        found = self._connection.execute("FROM known ANTI JOIN record USING (kind, id)").fetchall()
+        self._connection.unregister("known")
+        return found
+
+    async def _settle(self) -> int:
+        changed = done = 0
+        groups = joining.groups(self._connection)
+        while some := await within(self._matching, lambda: _some(groups)):
+            changed += await self._entities.settle(some, self._run)
+            done += sum(map(len, some))
+            self._tell("writing entities", done, self._matching.records)
+        return changed
+
+    async def _put_links(self) -> None:
+        total, done = self._count("scored"), 0
+        pairs = joining.pairs(self._connection)
+        while some := await within(self._matching, lambda: list(itertools.islice(pairs, RECORDS))):
+            await self._entities.put_links(some, self._run)
+            done += len(some)
+            self._tell("writing links", done, total)
+        await self._entities.forget_links(self._run)
+
+    def _tell(self, phase: str, done: int, total: int) -> None:
+        self._progress.update(phase, done=done, total=total, unit="records")
+
+
+_ENTITIES = "(SELECT DISTINCT c FROM joined)"
+
+#: Pairs that may be one, are not, and of which nobody has decided.
+_SUGGESTIONS = """
+scored LEFT JOIN joined a ON a.n = l LEFT JOIN joined b ON b.n = r
+WHERE coalesce(a.c, l) <> coalesce(b.c, r)
+  AND NOT EXISTS (FROM decided d WHERE d.l = scored.l AND d.r = scored.r)
+"""
+
+
+def _some(groups: Iterator[Group]) -> list[Group]:
+    """The next groups, of about as many records as one transaction should write."""
+    some: list[Group] = []
+    records = 0
+    for group in groups:
+        some.append(group)
+        records += len(group)
+        if records >= RECORDS:
+            break
+    return some
