@@ -1,7 +1,7 @@
 """``spark`` over the ingest, the embedded engine and a fake embedder, which dies when told to.
 
 ``DIE="after upsert:3:9"`` sends itself signal 9 after the third upsert; the moments are those
-of the methods below. The tests run this as a program.
+of the methods below. ``MOMENTS=1`` tells each as it comes. The tests run this as a program.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ passed: Counter[str] = Counter()
 
 async def pass_moment(moment: str) -> None:
     passed[moment] += 1
+    if os.environ.get("MOMENTS"):
+        sys.stderr.write(f"{moment}:{passed[moment]}\n")
     where, _, number = os.environ.get("DIE", "").rpartition(":")
     if f"{moment}:{passed[moment]}" == where:
         os.kill(os.getpid(), int(number))
