@@ -60,6 +60,14 @@ class RecordSource(Protocol):
         """
         ...
 
+    async def find(self, kind: str, id: str) -> Sequence[Record]:
+        """The records of *kind* that are called *id*, as :meth:`records` has them; perhaps none.
+
+        :raises NotFound: there is no such kind.
+        :raises SourceError: the source cannot be read.
+        """
+        ...
+
     def records(self, kind: str, *, batch: int = 500) -> AsyncGenerator[Sequence[Record], None]:
         """Every record of *kind*, in batches of at most *batch*.
 

@@ -94,6 +94,18 @@ class RecordSourceConformance(AsyncSuite):
         assert await source.version() == before
         assert before is None or 0 < len(before) <= 200
 
+    async def test_what_is_found_by_its_id_is_what_is_read(self, source: RecordSource) -> None:
+        """All rows of an id, alike and in the same order; none of another, however alike."""
+        for kind in ROWS:
+            read_ = [record for batch in await read(source, kind) for record in batch]
+            for id in {record.id for record in read_} | {"09", "9.0", " 9", "nobody", "", "'"}:
+                assert list(await source.find(kind, id)) == [r for r in read_ if r.id == id]
+
+    async def test_nothing_is_found_of_an_unknown_kind(self, source: RecordSource) -> None:
+        """It is refused, like reading it."""
+        with pytest.raises(NotFound):
+            await source.find("nothing", "1")
+
     async def test_every_row_is_read_as_it_is(self, source: RecordSource) -> None:
         """Text, title and metadata come unchanged, the rows of one id all of them."""
         found = [record for batch in await read(source, "note") for record in batch]
@@ -205,6 +217,11 @@ class FakeRecordSource:
         if self.failure is not None:
             raise self.failure
         return hashlib.blake2b(repr(self.rows).encode(errors="surrogatepass")).hexdigest()[:32]
+
+    async def find(self, kind: str, id: str) -> Sequence[Record]:
+        """The rows of that id."""
+        batches = await read(self, kind)
+        return [record for batch in batches for record in batch if record.id == id]
 
     async def records(
         self, kind: str, *, batch: int = 500

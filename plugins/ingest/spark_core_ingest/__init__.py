@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from spark_core.contracts.records import RecordSource
 
 
+#: Notes and tags.
+_ANNOTATIONS = "spark_core_ingest.annotations"
+
 #: Who is who.
 _ENTITIES = "spark_core_ingest.entities"
 
@@ -43,8 +46,11 @@ def spark_register_record_sources() -> Iterable[Provider[RecordSource]]:
 
 @hookimpl
 def spark_register_state_schemas() -> Iterable[StateSchema]:
-    """What has been indexed."""
-    return (StateSchema("ingest", "spark_core_ingest.migrations"),)
+    """What has been indexed, and what was added to records."""
+    return (
+        StateSchema("ingest", "spark_core_ingest.migrations"),
+        StateSchema("annotations", f"{_ANNOTATIONS}.migrations"),
+    )
 
 
 @hookimpl
@@ -55,6 +61,16 @@ def spark_register_resources() -> Iterable[Resource[Any]]:
         Resource("spark_core_ingest.runs:Runs", "spark_core_ingest.runs:open_runs"),
         Resource("spark_core_ingest.index:Index", "spark_core_ingest.index:open_index"),
         Resource(f"{_ENTITIES}.registry:Entities", f"{_ENTITIES}.registry:open_entities"),
+        Resource(f"{_ANNOTATIONS}.store:Annotations", f"{_ANNOTATIONS}.store:open_annotations"),
+        Resource(
+            f"{_ANNOTATIONS}.points:AnnotationIndex",
+            f"{_ANNOTATIONS}.points:open_annotation_index",
+        ),
+        Resource(
+            f"{_ANNOTATIONS}.operations:Annotating",
+            f"{_ANNOTATIONS}.operations:open_annotating",
+        ),
+        Resource("spark_core_ingest.labels:Entities", f"{_ANNOTATIONS}.whose:open_whose"),
     )
 
 
@@ -85,6 +101,7 @@ def spark_register_operations() -> Iterable[Operation]:
             "switch.",
         ),
         *_about_entities(),
+        *_annotating(),
         Operation("ingest.refresh", _SYNC, Effect.WRITE, summary=_SYNC_SUMMARY),
         Operation("ingest.sync", _SYNC, Effect.WRITE, summary=_SYNC_SUMMARY),
         Operation(
@@ -99,9 +116,70 @@ def spark_register_operations() -> Iterable[Operation]:
             "spark_core_ingest.status:status",
             Effect.READ,
             method="GET",
-            tool=True,
+            tool="index_status",
             summary="Tell how the index stands: what it holds of each kind, and what the source "
             "has.",
+        ),
+    )
+
+
+def _annotating() -> Iterable[Operation]:
+    """Showing a record, and adding notes and tags, which can be undone."""
+    done, undo = f"{_ANNOTATIONS}.operations", f"{_ANNOTATIONS}.operations:undo"
+    return (
+        Operation(
+            "records.show",
+            f"{_ANNOTATIONS}.records:show_record",
+            Effect.READ,
+            method="GET",
+            tool="get_record",
+            summary="Show one record, as the CRM has it now, with what was noted about it.",
+        ),
+        Operation(
+            "notes.add",
+            f"{done}:add_note",
+            Effect.WRITE,
+            path="/api/notes",
+            tool="add_note",
+            undo=undo,
+            summary="Note something about an entity or a record; searches find it at once.",
+        ),
+        Operation(
+            "notes.list",
+            f"{done}:list_notes",
+            Effect.READ,
+            method="GET",
+            path="/api/notes",
+            tool="list_notes",
+            summary="List the notes that were added here, the newest first.",
+        ),
+        Operation(
+            "notes.remove",
+            f"{done}:remove_note",
+            Effect.WRITE,
+            method="DELETE",
+            path="/api/notes/{id}",
+            undo=undo,
+            summary="Remove a note that was added here. The audit keeps it.",
+        ),
+        Operation(
+            "entities.tag",
+            f"{done}:tag_entity",
+            Effect.WRITE,
+            method="PUT",
+            path="/api/entities/{entity}/tags/{tag}",
+            tool="tag_entity",
+            undo=undo,
+            summary="Give an entity a tag; searches find it at once. One that it has is no change.",
+        ),
+        Operation(
+            "entities.untag",
+            f"{done}:untag_entity",
+            Effect.WRITE,
+            method="DELETE",
+            path="/api/entities/{entity}/tags/{tag}",
+            undo=undo,
+            summary="Take a tag from an entity. One that it has not is no change.",
         ),
     )
 

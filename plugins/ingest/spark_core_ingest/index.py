@@ -19,6 +19,7 @@ from spark_core.contracts.vectors import VectorStore
 from spark_core.errors import TimedOut
 from spark_core.state import Leases
 
+from .annotations.points import AnnotationIndex
 from .drift import Drift, drift_of
 from .indexing import Indexing, Tally
 from .ledger import Ledger
@@ -69,9 +70,10 @@ async def open_index(
     leases: Leases,
     runs: Runs,
     clock: Clock,
+    annotations: AnnotationIndex,
 ) -> AsyncIterator[Index]:
     """All that a run needs."""
-    yield Index(settings, source, embedder, store, ledger, leases, runs, clock)
+    yield Index(settings, source, embedder, store, ledger, leases, runs, clock, annotations)
 
 
 @dataclass
@@ -86,6 +88,7 @@ class Index:
     leases: Leases
     runs: Runs
     clock: Clock
+    annotations: AnnotationIndex | None = None
 
     @property
     def name(self) -> str:
@@ -194,6 +197,8 @@ class Work:
             if forget:
                 await target.forget_rebuild()
         await _ungrouped(self._indexing(target, generation))
+        if index.annotations:
+            await index.annotations.reconcile(index.store.collection(target.name))
         await target.finish()
 
     def _indexing(self, target: Target, generation: str) -> Indexing:

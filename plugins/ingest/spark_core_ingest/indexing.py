@@ -27,6 +27,7 @@ from spark_core.contracts.records import Record, RecordSource
 from spark_core.contracts.vectors import Collection, Hit, Point, VectorStore
 from spark_core.errors import BackendError, SparkError
 
+from .annotations.points import MARK, is_annotation
 from .chunking import chunks
 from .ledger import Entry, Key, Ledger
 
@@ -265,13 +266,13 @@ class Indexing:
         shrank before the next run.
         """
         expected = await self.ledger.pieces(self.generation)
-        if await self.collection.count() == expected:
+        if await self._count() == expected:
             return
         after = None
         while hits := await self.collection.scroll(after=after, limit=500):
             after = hits[-1].id
             await self.collection.delete(ids=await self._strays(hits))
-        if await self.collection.count() < expected:
+        if await self._count() < expected:
             await self.ledger.clear(self.generation)
             await self.ledger.claim(self.generation)
             raise BackendError(
@@ -279,9 +280,15 @@ class Indexing:
                 hint="run it again: everything will be indexed anew",
             )
 
+    async def _count(self) -> int:
+        """How many points there are, but for annotations, of which the ledger knows nothing."""
+        return await self.collection.count() - await self.collection.count(MARK)
+
     async def _strays(self, hits: Sequence[Hit]) -> list[str]:
         by_kind: dict[str, list[Hit]] = {}
         for hit in hits:
+            if is_annotation(hit):
+                continue
             by_kind.setdefault(hit.payload.get("kind", ""), []).append(hit)
         strays: list[str] = []
         for kind, found in by_kind.items():

@@ -80,12 +80,29 @@ class SqliteSource:
             counts[name] = connection.execute(statements.counting).fetchone()
         return counts
 
+    async def find(self, kind: str, id: str) -> Sequence[Record]:
+        """See :meth:`spark_core.contracts.records.RecordSource.find`."""
+        mapping = self._mapping(kind)
+        return await asyncio.to_thread(self._find, kind, mapping, id)
+
+    def _find(self, name: str, kind: KindSettings, id: str) -> list[Record]:
+        def take(connection: sqlite3.Connection) -> list[Record]:
+            rows = connection.execute(*Statements(connection, name, kind).named(id))
+            return [record for record in map(_RecordMaker(name, kind), rows) if record.id == id]
+
+        with self._database.reading(take) as (_, records):
+            return records
+
+    def _mapping(self, kind: str) -> KindSettings:
+        if kind not in self._kinds:
+            raise NotFound(f"there is no kind {kind!r}{nearest(kind, self._kinds)}")
+        return self._kinds[kind]
+
     async def records(
         self, kind: str, *, batch: int = 500
     ) -> AsyncGenerator[Sequence[Record], None]:
         """See :meth:`spark_core.contracts.records.RecordSource.records`."""
-        if kind not in self._kinds:
-            raise NotFound(f"there is no kind {kind!r}{nearest(kind, self._kinds)}")
+        self._mapping(kind)
         given_up = threading.Event()
         reading = self._batches(kind, batch, given_up)
         stepping = threading.Lock()  # a step whose caller was cancelled goes on for a while

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from spark_core.errors import SourceError
@@ -73,12 +74,28 @@ class Statements:
         """All rows, those of one id one after the other."""
         return f"{self._select('NULL')} WHERE {self._id} IS NOT NULL ORDER BY 1, {self._id}"
 
+    def named(self, id: str) -> tuple[str, tuple[Any, ...]]:
+        """The rows whose id may be shown as *id*, and perhaps others; those of one id together."""
+        values = _shown_as(id)
+        marks = ", ".join("?" * len(values))
+        where = f"{self._id} IN ({marks})"
+        return f"{self._select('NULL')} WHERE {where} ORDER BY 1, {self._id}", values
+
     def _select(self, place: str) -> str:
         text = f"CASE typeof({self._id}) WHEN 'blob' THEN lower(hex({self._id}))"
         return (
             f"SELECT {text} ELSE CAST({self._id} AS TEXT) END, {place}, {self._columns} "
             f"FROM {self._from} AS r"
         )
+
+
+def _shown_as(id: str) -> tuple[Any, ...]:
+    """What SQLite may hold that it shows as the text *id*."""
+    values: list[Any] = [id]
+    for kind in (int, float, bytes.fromhex):
+        with suppress(ValueError):
+            values.append(kind(id))
+    return tuple(v for v in values if not isinstance(v, int) or -(2**63) <= v < 2**63)
 
 
 def _view(connection: sqlite3.Connection, name: str, kind: KindSettings) -> str:

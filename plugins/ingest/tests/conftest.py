@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from spark_core_ingest.annotations.points import AnnotationIndex
 from spark_core_ingest.backfill import BackfillRequest, SyncRequest
 from spark_core_ingest.backfill import backfill as backfill_operation
 from spark_core_ingest.backfill import sync as sync_operation
@@ -102,6 +103,7 @@ class Desk:
     progress: ProgressLog = field(default_factory=ProgressLog)
     reranker: Reranker | None = None
     entities: Entities | None = None
+    annotations: AnnotationIndex | None = None
 
     @property
     def rows(self) -> dict[str, list[Row]]:
@@ -122,6 +124,7 @@ class Desk:
             self.leases,
             self.runs,
             self.clock,
+            self.annotations,
         )
 
     async def backfill(self, recreate: bool = False, caller: str = "a test") -> IndexReport:
