@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel
 
@@ -21,6 +21,10 @@ __all__ = [
 ]
 
 Action = Literal["start", "stop", "restart"]
+
+#: Seconds that Docker or systemd may take to start or stop something. Both wait for programs that
+#: do not end: systemd as long as 90 s, by default, and again for the start.
+CONTROL_S: Final = 240.0
 
 
 class ServiceName(BaseModel, defer_build=True):
@@ -48,7 +52,7 @@ def _controlled(action: Action, service: Service, workshop: Workshop) -> Steps:
     refuse_unless_controlled(service)
 
     async def steps(work: Work) -> Steps:
-        async for step in work.command(action, *control(service, action)):
+        async for step in work.command(action, *control(service, action), within_s=CONTROL_S):
             yield step
         if action != "stop":
             async for step in work.health():

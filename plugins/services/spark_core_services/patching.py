@@ -13,7 +13,7 @@ from typing import Final
 
 from spark_core.errors import BackendError, Conflict, SettingsError
 
-from .actions import ServiceName, control
+from .actions import CONTROL_S, ServiceName, control
 from .catalog import Patches, ServiceCatalog
 from .steps import Steps, Work, Workshop
 
@@ -21,6 +21,9 @@ __all__ = ["patch_service"]
 
 #: The most that a folder of patches may hold, in bytes: they are sent in one piece.
 LARGEST: Final = 64 * 1024**2
+
+#: Seconds that copying them may take.
+COPY_S: Final = 120.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ async def _patched(work: Work, overlay: Overlay, workshop: Workshop) -> Steps:
     yield work.step("copy", "running")
     await _copy(work, overlay)
     yield work.step("copy", "done")
-    async for step in work.command("restart", *control(service, "restart")):
+    restart = control(service, "restart")
+    async for step in work.command("restart", *restart, within_s=CONTROL_S):
         yield step
     async for step in work.health():
         yield step
@@ -144,7 +148,7 @@ async def _copy(work: Work, overlay: Overlay) -> None:
     machines, machine = work.observer.where(work.service)
     name, archive = work.service.container_name, await asyncio.to_thread(overlay.archive)
     done = await machines.run(
-        machine, ("docker", "cp", "-", f"{name}:/"), stdin=archive, timeout_s=work.left
+        machine, ("docker", "cp", "-", f"{name}:/"), stdin=archive, timeout_s=min(work.left, COPY_S)
     )
     if done.exit_code:
         said = (done.stderr.strip().splitlines() or [""])[-1][:300]

@@ -22,6 +22,9 @@ __all__ = ["Step", "Steps", "Work", "Workshop", "open_workshop"]
 #: Seconds between two looks at a service that is to become well.
 PAUSE: Final = 0.5
 
+#: Seconds that a machine may take to begin a command.
+REACH_S: Final = 10.0
+
 #: Seconds that a lease lives whose holder is gone.
 LEASE_S: Final = 30.0
 
@@ -74,20 +77,39 @@ class Work:
         minutes = self._settings.cap_s / 60
         return TimedOut(f"{self.service.name}: it took longer than {minutes:g} minutes")
 
-    async def command(self, phase: str, *command: str) -> Steps:
-        """Run *command* where the service is, its lines being steps.
+    async def command(self, phase: str, *command: str, within_s: float | None = None) -> Steps:
+        """Run *command* where the service is, for *within_s* seconds; its lines are steps.
 
         :raises SparkError: it failed.
         """
         machines, machine = self.observer.where(self.service)
         yield self.step(phase, "running")
+        await self._reach()
+        left = self.left
+        limit = min(left, within_s or left)
         try:
-            async with aclosing(machines.follow(machine, command, timeout_s=self.left)) as lines:
+            async with aclosing(machines.follow(machine, command, timeout_s=limit)) as lines:
                 async for line in lines:
                     yield self.step(phase, "running", line)
         except TimedOut:
-            raise self._too_long() from None
+            if limit == left:
+                raise self._too_long() from None
+            raise
         yield self.step(phase, "done")
+
+    async def _reach(self) -> None:
+        """See that the machine begins commands: one that hangs takes them, and says nothing.
+
+        :raises TimedOut: it does not.
+        """
+        machines, machine = self.observer.where(self.service)
+        left = self.left
+        try:
+            await machines.run(machine, ("true",), timeout_s=min(left, REACH_S))
+        except TimedOut:
+            if left < REACH_S:
+                raise self._too_long() from None
+            raise TimedOut(f"{machine}: no command begins there within {REACH_S:g} s") from None
 
     async def health(self) -> Steps:
         """Wait until the service is well.
@@ -142,20 +164,13 @@ class Workshop:
         self, service: Service, action: Callable[[Work], Steps], steps: asyncio.Queue[Step | None]
     ) -> None:
         work = Work(service, self._observer, self._settings)
-        phase = "begin"
         try:
             async with self._leases.hold(f"service:{service.name}", LEASE_S):
                 await self.sightings.expect(service.name, self._settings.cap_s)
                 try:
-                    async with aclosing(action(work)) as taken:
-                        async for step in taken:
-                            phase = step.phase
-                            steps.put_nowait(step)
+                    await _take(action(work), work, steps)
                 finally:
                     await self._settle(service)
-        except SparkError as error:
-            steps.put_nowait(work.step(phase, "failed", str(error)))
-            raise
         finally:
             steps.put_nowait(None)
 
@@ -170,6 +185,19 @@ class Workshop:
         for task in [*self._tasks]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _take(action: Steps, work: Work, steps: asyncio.Queue[Step | None]) -> None:
+    """Put the steps of *action* into *steps* as it takes them, also that which fails."""
+    phase = "begin"
+    try:
+        async with aclosing(action) as taken:
+            async for step in taken:
+                phase = step.phase
+                steps.put_nowait(step)
+    except SparkError as error:
+        steps.put_nowait(work.step(phase, "failed", str(error)))
+        raise
 
 
 @asynccontextmanager

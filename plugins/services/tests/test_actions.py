@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from spark_core_lab.sparks.machine import Spark as Machine
+from spark_core_services import actions, observing
+from spark_core_services import steps as steps_module
 
 from spark_core import Spark
 from spark_core.errors import (
@@ -22,7 +24,7 @@ from spark_core.errors import (
 )
 from spark_core.state import AuditLog, Leases
 
-from .conftest import Open, steps_of
+from .conftest import Open, program, steps_of
 
 pytestmark = pytest.mark.anyio
 
@@ -145,6 +147,30 @@ async def test_items_22_an_update_ends_after_25_minutes(opened: Open) -> None:
     with pytest.raises(SparkError, match="less than or equal to 1500"):
         async with opened(services, cap_s=1501):
             pass
+
+
+async def test_a_machine_that_hangs_is_told_of_soon(
+    opened: Open, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when the longest time for the whole is over; and the phase is told at once."""
+    monkeypatch.setattr(steps_module, "REACH_S", 0.2)
+    monkeypatch.setattr(observing, "LOOK_S", 0.2)
+    machine.inject("ssh_hangs")
+    async with opened("{a: {kind: docker}}") as spark:
+        steps: list[Any] = []
+        with pytest.raises(TimedOut, match=r"no command begins there within 0\.2 s"):
+            await collect(spark, "services.restart", {"name": "a"}, steps)
+    assert phases(steps) == [("restart", "running"), ("restart", "failed")]
+
+
+async def test_a_command_that_hangs_has_a_time_of_its_own(
+    opened: Open, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "CONTROL_S", 0.2)
+    program(machine, "docker", '[ "$1" = stop ] && exec sleep 600; exit 1')
+    async with opened("{a: {kind: docker}}") as spark:
+        with pytest.raises(TimedOut, match=r"docker did not end within 0\.2 s"):
+            await steps_of(spark, "services.stop", {"name": "a"})
 
 
 async def test_an_update_that_nobody_described_is_refused(opened: Open) -> None:

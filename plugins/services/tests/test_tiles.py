@@ -79,7 +79,7 @@ async def test_items_14_busy_is_told_apart_from_down(opened: Open) -> None:
     services = f"{{a: {{kind: http, url: 'http://127.0.0.1:{port}'}}}}"
     async with silent, opened(services) as spark:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(observing, "LOOK_S", 0.2)
+            patch.setattr(observing, "LOOK_S", 1.0)
             assert (await tile(spark, "a")).state == "busy"
     async with opened(services) as spark:
         assert (await tile(spark, "a")).state == "down"
