@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -17,7 +18,7 @@ from .settling import Member
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["groups", "join", "pairs"]
+__all__ = ["changed_groups", "insert", "join", "pairs", "remember"]
 
 #: Rows that are read or written in one go.
 ROWS = 20_000
@@ -37,7 +38,7 @@ def join(connection: duckdb.DuckDBPyConnection, decisions: Iterable[Decision]) -
     run("CREATE TABLE joined (n BIGINT, c BIGINT)")
     run("CREATE TABLE barrier (l BIGINT, r BIGINT, why TEXT)")
     run("CREATE TABLE component (n BIGINT, c BIGINT)")
-    _insert(connection, "component", _components(connection))
+    insert(connection, "component", _components(connection))
     _insert_both(connection, _joined(connection))
 
 
@@ -118,9 +119,10 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[A
         cursor.close()
 
 
-def _insert(
+def insert(
     connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[Sequence[Any]]
 ) -> None:
+    """Add *rows* to *table*, some at a time."""
     import pyarrow as pa
 
     names = [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
@@ -137,20 +139,44 @@ def _insert_both(
     found: Iterator[tuple[list[tuple[int, int]], list[tuple[int, int, str]]]],
 ) -> None:
     while some := list(itertools.islice(found, ROWS)):
-        _insert(connection, "joined", (row for rows, _ in some for row in rows))
-        _insert(connection, "barrier", (row for _, rows in some for row in rows))
+        insert(connection, "joined", (row for rows, _ in some for row in rows))
+        insert(connection, "barrier", (row for _, rows in some for row in rows))
 
 
-def groups(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Member]]:
-    """All records, in the groups that are one; those that are alone, too."""
-    rows = _rows(connection, _GROUPS)
-    for _, group in itertools.groupby(rows, itemgetter(0)):
-        yield [_member(*row[1:]) for row in group]
+def remember(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make room for what the state knows of records: the table ``known``."""
+    connection.execute(
+        "CREATE TABLE known (kind TEXT, id TEXT, entity TEXT, known_title TEXT, known_facts TEXT)"
+    )
+
+
+def changed_groups(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Member]]:
+    """The groups that the state does not know as they are; who is alone is one, too."""
+    for _, group in itertools.groupby(_rows(connection, _GROUPS), itemgetter(0)):
+        rows = list(group)
+        members = [_member(*row[5:]) for row in rows]
+        if not _is_known(rows, members):
+            yield members
+
+
+def _is_known(rows: Sequence[tuple[Any, ...]], members: Sequence[Member]) -> bool:
+    _, entity, size, *_ = rows[0]
+    if entity is None or size != len(rows):
+        return False
+    for (_, known, _, title, facts, *_), member in zip(rows, members, strict=True):
+        stored = json.loads(facts) if facts else None
+        wanted = member.facts if len(rows) > 1 else None
+        if (known, title, stored) != (entity, member.title, wanted):
+            return False
+    return True
 
 
 _GROUPS = """
-SELECT coalesce(c, n) AS g, kind, id, title, given, family, births, ids
-  FROM record LEFT JOIN joined USING (n) ORDER BY g, n
+SELECT coalesce(c, n) AS g, entity, size, known_title, known_facts,
+       kind, id, title, given, family, births, ids
+  FROM record LEFT JOIN joined USING (n) LEFT JOIN known USING (kind, id)
+  LEFT JOIN (SELECT entity, count(*) AS size FROM known GROUP BY entity) USING (entity)
+ ORDER BY g, n
 """
 
 

@@ -12,6 +12,7 @@ from spark_core import Caller, Progress
 from spark_core.changes import Change
 from spark_core.errors import Conflict, NotFound
 
+from ..annotations.store import Annotation, Annotations
 from ..settings import IngestSettings
 from .joining import pairs as weighed_pairs
 from .matching import open_matching
@@ -183,9 +184,11 @@ class EntityDetails(EntityLine, defer_build=True):
     """A person or a firm, with what may belong to it, too."""
 
     suggestions: list[Suggestion]
+    notes: list[Annotation] = Field(description="What was noted about it here, the newest first.")
+    tags: list[str]
 
 
-async def show(request: ShowRequest, entities: Entities) -> EntityDetails:
+async def show(request: ShowRequest, entities: Entities, annotations: Annotations) -> EntityDetails:
     """Show a person or a firm: its records, why they are one, and what may belong to it, too."""
     entity = await _asked(request.entity, entities)
     if not entity.members:
@@ -193,7 +196,13 @@ async def show(request: ShowRequest, entities: Entities) -> EntityDetails:
     (line,) = await _lines(entities, [entity])
     links = await entities.links(entity.members)
     open_ones = await _undecided(entity, links, entities)
-    return EntityDetails(**line.model_dump(), suggestions=[_suggestion(link) for link in open_ones])
+    added = await annotations.about(entity.members)
+    return EntityDetails(
+        **line.model_dump(),
+        suggestions=[_suggestion(link) for link in open_ones],
+        notes=[one for one in added if one.kind == "note"],
+        tags=sorted({one.text for one in added if one.kind == "tag"}),
+    )
 
 
 async def _asked(name: str, entities: Entities) -> Entity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ async def profiles(settings: IngestSettings, batch: int = 2000) -> AsyncIterator
         last: Profile | None = None
         async with aclosing(source.records(name, batch=batch)) as batches:
             async for records in batches:
-                done, last = _grouped(records, match, settings.phone_region, last)
+                region = settings.phone_region
+                done, last = await asyncio.to_thread(_grouped, records, match, region, last)
                 yield done
         if last:
             yield [last]

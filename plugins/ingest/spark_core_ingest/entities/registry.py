@@ -223,20 +223,22 @@ class Entities:
         update = table.update().where(table.c.id == run).values(records=records)
         await self._state.write(lambda c: c.execute(update))
 
-    async def keys(self) -> AsyncIterator[Sequence[Key]]:
-        """All records that are known, some at a time."""
+    async def known(self) -> AsyncIterator[Sequence[tuple[str, str, str, str, str | None]]]:
+        """All records, some at a time: kind, id, entity, title, and facts as JSON."""
         import sqlalchemy as sa
 
         table = tables.members()
         place = sa.tuple_(table.c.kind, table.c.record_id)
-        query = sa.select(table.c.kind, table.c.record_id).order_by(*place.clauses)
+        facts = sa.cast(table.c.facts, sa.String)
+        columns = (table.c.kind, table.c.record_id, table.c.entity, table.c.title, facts)
+        query = sa.select(*columns).order_by(*place.clauses)
         last: Key = ("", "")
         while True:
             more = query.where(place > sa.tuple_(*map(sa.literal, last))).limit(RECORDS)
             rows = await self._state.read(lambda c, q=more: c.execute(q).all())  # type: ignore[misc]
             if not rows:
                 return
-            yield [(row.kind, row.record_id) for row in rows]
+            yield [tuple(row) for row in rows]
             last = (rows[-1].kind, rows[-1].record_id)
 
     async def forget(self, keys: Sequence[Key]) -> None:

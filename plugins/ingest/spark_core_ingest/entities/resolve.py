@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -155,29 +155,29 @@ class _Writing:
     async def _forget(self) -> int:
         """Forget the records that are gone, before ids are given to those that are there."""
         forgotten = 0
-        async for keys in self._entities.keys():
-            gone = await within(self._matching, lambda keys=keys: self._missing(keys))  # type: ignore[misc]
+        joining.remember(self._connection)
+        async for known in self._entities.known():
+            gone = await within(self._matching, lambda known=known: self._missing(known))  # type: ignore[misc]
             if gone:
                 await self._entities.forget(gone)
             forgotten += len(gone)
         return forgotten
 
-    def _missing(self, keys: Sequence[Key]) -> list[Key]:
-        import pyarrow as pa
-
-        kinds, ids = (pa.array(column) for column in zip(*keys, strict=True))
-        self._connection.register("known", pa.Table.from_arrays([kinds, ids], ["kind", "id"]))
-        found = self._connection.execute("FROM known ANTI JOIN record USING (kind, id)").fetchall()
-        self._connection.unregister("known")
-        return found
+    def _missing(self, known: Sequence[Sequence[Any]]) -> list[Key]:
+        """Those of some *known* records that are gone; the others are remembered."""
+        connection = self._connection
+        connection.execute("CREATE OR REPLACE TEMP TABLE some_known AS FROM known LIMIT 0")
+        joining.insert(connection, "some_known", known)
+        connection.execute("INSERT INTO known FROM some_known SEMI JOIN record USING (kind, id)")
+        query = "SELECT kind, id FROM some_known ANTI JOIN record USING (kind, id)"
+        return connection.execute(query).fetchall()
 
     async def _settle(self) -> int:
-        changed = done = 0
-        groups = joining.groups(self._connection)
+        changed = 0
+        groups = joining.changed_groups(self._connection)
         while some := await within(self._matching, lambda: _some(groups)):
             changed += await self._entities.settle(some, self._run)
-            done += sum(map(len, some))
-            self._tell("writing entities", done, self._matching.records)
+            self._tell("writing entities", changed, None)
         return changed
 
     async def _put_links(self) -> None:
@@ -189,7 +189,7 @@ class _Writing:
             self._tell("writing links", done, total)
         await self._entities.forget_links(self._run)
 
-    def _tell(self, phase: str, done: int, total: int) -> None:
+    def _tell(self, phase: str, done: int, total: int | None) -> None:
         self._progress.update(phase, done=done, total=total, unit="records")
 
 
