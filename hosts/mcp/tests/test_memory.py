@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -115,6 +116,8 @@ async def use(session: ClientSession) -> None:
     await told(session, "add_note", entity=hit["entity"], text="She collects marzipan.")
     for mode in ("dense", "sparse", "hybrid"):
         assert (await found(session, "marzipan", mode))[0] == "note Ada Example"
+    notes = (await told(session, "get_entity", entity=hit["entity"]))["notes"]
+    assert [note["text"] for note in notes] == ["She collects marzipan."]
     entry = (await told(session, "audit_list", limit=1))["entries"][0]
     assert (entry["action"], entry["detail"]["tool"]) == ("notes.add", "add_note")
     assert entry["actor"].startswith("mcp ")
@@ -181,8 +184,6 @@ async def test_no_tool_sends_anything_outward(home: Firm, connect: Connect) -> N
 def test_the_guard_of_that_test_notes_connections(home: Firm) -> None:
     """Or it would pass whatever tools do."""
     code = "import socket; socket.create_connection(('127.0.0.1', 9))"
-    import subprocess
-
     subprocess.run([sys.executable, "-c", code], env=home.environment, capture_output=True)
     assert (home.path / "outward").read_text() == "socket.connect ('127.0.0.1', 9)\n"
 
