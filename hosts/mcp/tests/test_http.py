@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable
@@ -93,3 +94,15 @@ def test_a_port_that_is_taken_is_told(home: Home) -> None:
         done = home.run("mcp", "--http", "--port", port)
     assert done.returncode == 1
     assert b"Address already in use; --port takes another" in done.stderr
+
+
+@pytest.mark.anyio
+async def test_it_ends_although_agents_are_connected(serve: Serve) -> None:
+    """Their streams end with it."""
+    server = serve()
+    async with over_http(server.url) as session:
+        await session.call_tool("measure", {})
+        server.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.process.wait, 60) == 0
+    assert server.process.stderr is not None
+    assert b"Traceback" not in server.process.stderr.read()

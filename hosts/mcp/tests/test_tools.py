@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from mcp import MCPError
+from mcp import Client, MCPError
+from mcp.client.stdio import stdio_client
 from mcp_types import INVALID_PARAMS
 
-from .conftest import Connect, text_of
+from .conftest import Connect, Home, Server, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -211,3 +212,15 @@ async def test_a_wrong_resource_is_refused(connect: Connect, uri: str) -> None:
     async with connect() as session:
         with pytest.raises(MCPError, match="there is no resource"):
             await session.read_resource(uri)
+
+
+async def test_the_newest_protocol_is_spoken(home: Home, server: Server) -> None:
+    """Which has no sessions; the tests above speak the one before it."""
+    for transport in (stdio_client(home.parameters()), server.url):
+        async with Client(transport) as client:
+            assert client.session.protocol_version == "2026-07-28"
+            result = await client.call_tool("measure", {"text": "abc"})
+            assert result.structured_content == {"length": 3}
+            assert (await client.call_tool("measure", {"txt": ""})).is_error
+            with pytest.raises(MCPError, match="there is no tool"):
+                await client.call_tool("mesure", {})

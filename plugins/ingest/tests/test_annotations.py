@@ -29,7 +29,7 @@ from spark_core_ingest.annotations.whose import Whose
 
 from spark_core import Caller, Change, StateSchema
 from spark_core.contracts.vectors import CollectionSpec
-from spark_core.errors import Conflict, NotFound, Unavailable
+from spark_core.errors import BackendError, Conflict, NotFound, Unavailable
 from spark_core.state import State
 from spark_core.testing.records import Row
 
@@ -188,8 +188,19 @@ async def test_strays_are_removed_all_the_same(bob: Annotator) -> None:
         ]
     )
     bob.desk.rows["mail"].pop()
+    before = bob.desk.embedder.texts_embedded
     await bob.backfill()
+    assert bob.desk.embedder.texts_embedded == before
     assert {hit.id for hit in await bob.desk.points()} == {hit.id for hit in records}
+
+
+async def test_notes_do_not_hide_that_points_are_lost(bob: Annotator) -> None:
+    """As many as were lost."""
+    await bob.note("She collects marzipan")
+    collection = bob.desk.store.collection("crm_chunks")
+    await collection.delete(filter={"kind": "mail", "record_id": "1"})
+    with pytest.raises(BackendError, match="has lost points"):
+        await bob.backfill()
 
 
 async def test_a_note_written_during_a_rebuild_is_in_the_new_index(bob: Annotator) -> None:
@@ -287,6 +298,22 @@ async def test_a_removed_note_comes_back_as_it_was(bob: Annotator) -> None:
     assert await bob.titles("marzipan") == FOUND
     with pytest.raises(Conflict, match="there already"):
         await bob.undo()
+
+
+async def test_of_two_that_remove_a_note_one_is_refused(
+    bob: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one looked before it was gone; the audit is told of one removal."""
+    note = (await bob.note("She collects marzipan")).note
+    await bob.remove(note.id)
+
+    async def before(ids: Sequence[str]) -> list[Any]:
+        return [note]
+
+    monkeypatch.setattr(bob.annotations, "named", before)
+    with pytest.raises(Conflict):
+        await bob.remove(note.id)
+    assert bob.changes[-1] == Change()
 
 
 async def test_an_unknown_note_is_not_removed(bob: Annotator) -> None:
