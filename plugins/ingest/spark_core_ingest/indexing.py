@@ -29,6 +29,7 @@ from spark_core.errors import BackendError, SparkError
 
 from .annotations.points import MARK, is_annotation
 from .chunking import chunks
+from .following import Following
 from .ledger import Entry, Key, Ledger
 
 T = TypeVar("T")
@@ -107,9 +108,11 @@ class Indexing:
     stored: int = 0
     unwritten: list[_Work] = field(default_factory=list)
     written_at: datetime = field(init=False)
+    following: Following = field(init=False)
 
     def __post_init__(self) -> None:
         self.written_at = self.clock.now()
+        self.following = Following(self.ledger, self.generation)
 
     async def run(self) -> Tally:
         """Read everything once. Can be stopped at any moment and run again."""
@@ -172,7 +175,7 @@ class Indexing:
     async def _changed(self, kind: str, records: Sequence[Record], seen: bytearray) -> list[_Work]:
         """Those of *records* that are new or differ from what is in the index."""
         keys = [(record.id, record.occurrence) for record in records]
-        entries = await self.ledger.entries(self.generation, kind, keys)
+        entries = await self.following.entries(kind, keys)
         self.tally.seen[kind] += len(records)
         self.tally.repeated_ids += sum(record.occurrence > 0 for record in records)
         changed = await asyncio.to_thread(self._compare, records, entries, seen)

@@ -98,7 +98,7 @@ class Ledger:
         found = await self._state.read(lambda c: c.execute(query).scalar())
         return None if found is None else bytes(found)
 
-    async def entries(self, generation: str, kind: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
+    async def entries(self, generation: str, kind: str, keys: Sequence[Key]) -> dict[Key, Entry]:
         """Those of the records called *keys* that have been indexed, and perhaps others."""
         import sqlalchemy as sa
 
@@ -112,8 +112,26 @@ class Ledger:
         )
 
         def transaction(connection: Connection) -> dict[Key, Entry]:
-            found = map(Entry._make, connection.execute(query))
+            found = map(Entry._make, connection.execute(query).all())
             return {(entry.record_id, entry.occurrence): entry for entry in found}
+
+        return await self._state.read(transaction)
+
+    async def behind(self, generation: str, kind: str, row: int, count: int) -> dict[Key, Entry]:
+        """Of the next *count* rows behind *row*, whatever they are of, the entries of *kind*."""
+        import sqlalchemy as sa
+
+        table = _table()
+        columns = (*(table.c[name] for name in _ENTRY), table.c.generation)
+        # By the primary key alone: with more conditions another index may be taken, and sorted.
+        query = sa.select(*columns).where(table.c.id > row).order_by(table.c.id).limit(count)
+
+        def transaction(connection: Connection) -> dict[Key, Entry]:
+            return {
+                (found[2], found[3]): Entry._make(found[:6])
+                for found in connection.execute(query).all()
+                if found[6] == generation and found[1] == kind
+            }
 
         return await self._state.read(transaction)
 

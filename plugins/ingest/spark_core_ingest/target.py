@@ -114,7 +114,7 @@ class Target:
             dimension=await self.embedder.dimension(),
             embedder=self.embedder.model,
             average_length=await average_length(self.source, self.store, size, progress),
-            indexed=("kind", "record_id", "record", *sorted(metadata)),
+            indexed=("kind", "record_id", "record", "origin", *sorted(metadata)),
         )
         created = await self.store.create(self.name, spec)
         await self.ledger.claim(created.generation, self._recipe())

@@ -229,7 +229,7 @@ async def test_one_id_for_very_many_rows_is_not_looked_up_again_and_again(desk, 
 
     monkeypatch.setattr(type(desk.ledger), "entries", counted)
     assert (await desk.backfill()).unchanged == 5002
-    assert most == BATCH
+    assert most <= BATCH
 
 
 @pytest.mark.parametrize(

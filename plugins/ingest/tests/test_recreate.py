@@ -58,7 +58,7 @@ async def test_other_settings_begin_anew(desk, settings):
     assert (await desk.status()).generation != generation
     metadata = {f"metadata.{name}" for k in desk.settings.kinds.values() for name in k.metadata}
     indexed = (await desk.store.collection("crm_chunks").describe()).spec.indexed
-    assert set(indexed) == {"kind", "record_id", "record", *metadata}
+    assert set(indexed) == {"kind", "record_id", "record", "origin", *metadata}
 
 
 async def test_equal_settings_go_on(desk):
