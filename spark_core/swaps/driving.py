@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +20,7 @@ from ..state import Leases, State
 from .catalog import Catalog
 from .doors import GatewayDoor
 from .guards import SwapGuard
-from .history import SwapHistory, SwapRuns
+from .history import SwapHistory
 from .machine import Machine, Parts
 from .models import Swap, SwapEvent
 from .readiness import GatewayModels
@@ -39,6 +40,9 @@ LEASE: Final = 6.0
 
 #: Seconds between two looks at what happened in a swap.
 LOOK: Final = 0.3
+
+
+log = logging.getLogger(__name__)
 
 
 class Swaps:
@@ -132,16 +136,8 @@ class Swaps:
             expected_s=await self.history.expected_s(name),
         )
         guards = self._guards if guarded else ()
-        try:
-            with contained("a swap guard"):
-                await self.history.admit(swap, guards, token)
-        except SwapRuns as runs:
-            if not await self.hosted():
-                runs.hint = (
-                    "no server works on it; this does, and follows it: "
-                    f"spark swaps events {runs.running.id}"
-                )
-            raise
+        with contained("a swap guard"):
+            await self.history.admit(swap, guards, token)
         return swap
 
     async def hosted(self) -> bool:
@@ -203,8 +199,12 @@ class Swaps:
     async def _attend(self) -> None:
         while True:
             if not await self.hosted():
-                with suppress(SparkError):
+                try:
                     await self.work()
+                except SparkError:
+                    pass  # somebody else has it, or the state is away: it is tried again
+                except Exception as error:  # who follows would wait for ever if this ended
+                    log.error("working on a swap failed (%s)", type(error).__name__)
             await asyncio.sleep(LOOK)
 
     async def ended(self, swap_id: str) -> Swap:

@@ -31,7 +31,7 @@ class SwapRuns(Conflict):
         self.running = running
         super().__init__(
             f"a swap to {running.model or 'nothing'} is running ({running.phase})",
-            hint=f"wait for it, or follow it: swap {running.id}",
+            hint=f"follow it, and see it done: spark swaps events {running.id}",
         )
 
 
