@@ -6,8 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from spark_core.operations import Operation, Progress
+from spark_core.pace import Pace
 
 from .output import tell
 
@@ -23,15 +25,19 @@ class ProgressLines:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next = clock() + INTERVAL
+        self._pace = Pace(clock)
 
     def update(
         self, phase: str, *, done: int = 0, total: int | None = None, unit: str = "items"
     ) -> None:
         """Write the line, if it is time."""
+        rate, left = self._pace.of(phase, done, total)
         if (now := self._clock()) < self._next:
             return
         self._next = now + INTERVAL
-        tell(f"{phase}: {done}{'' if total is None else f' of {total}'} {unit}")
+        fast = "" if rate is None else f", {rate:.1f}/s"
+        soon = "" if left is None else f", {timedelta(seconds=round(left))} left"
+        tell(f"{phase}: {done}{'' if total is None else f' of {total}'} {unit}{fast}{soon}")
 
 
 @contextmanager

@@ -126,5 +126,5 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(capsys):
         lines.update("reading", done=done, total=100 if done > 50 else None, unit="rows")
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 25
-    assert told[0] == "reading: 3 rows"
-    assert told[-1] == "reading: 99 of 100 rows"
+    assert told[0] == "reading: 3 rows, 0.4/s"
+    assert told[-1] == "reading: 99 of 100 rows, 0.4/s, 0:00:02 left"

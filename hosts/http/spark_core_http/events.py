@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from spark_core.pace import Pace
+
 from .problems import describe
 
 __all__ = ["EVENT_STREAM", "EventStream", "Feed", "events"]
@@ -35,6 +37,7 @@ class Feed:
 
     def __init__(self) -> None:
         self._progress: dict[str, Any] | None = None
+        self._pace = Pace()
         self._yielded = asyncio.Queue[BaseModel](maxsize=1)
         self._news = asyncio.Event()
 
@@ -42,7 +45,9 @@ class Feed:
         self, phase: str, *, done: int = 0, total: int | None = None, unit: str = "items"
     ) -> None:
         """Say how far the work is (see :class:`spark_core.Progress`)."""
-        self._progress = {"phase": phase, "done": done, "total": total, "unit": unit}
+        rate, left = self._pace.of(phase, done, total)
+        told = {"phase": phase, "done": done, "total": total, "unit": unit}
+        self._progress = {**told, "rate": rate, "seconds_left": left}
         self.wake()
 
     async def put(self, event: BaseModel) -> None:

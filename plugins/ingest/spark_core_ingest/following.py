@@ -15,7 +15,10 @@ __all__ = ["Following"]
 
 
 class Following:
-    """The entries of one build, for whoever asks for them about in their order."""
+    """The entries of one build, for whoever asks for them about in their order.
+
+    One that is still to be made, whose *generation* is empty, has none.
+    """
 
     def __init__(self, ledger: Ledger, generation: str) -> None:
         self._ledger = ledger
@@ -24,6 +27,8 @@ class Following:
 
     async def entries(self, kind: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
         """Those of the records called *keys* that have been indexed, and perhaps others."""
+        if not self._generation:
+            return {}
         found = await self._ledger.behind(self._generation, kind, self._row, len(keys))
         if missing := [key for key in keys if key not in found]:
             found |= await self._ledger.entries(self._generation, kind, missing)
