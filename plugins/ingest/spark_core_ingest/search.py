@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import textwrap
 import time
@@ -116,9 +117,10 @@ async def search(
 ) -> SearchResponse:
     """Search the firm's memory by meaning, by words, or by both."""
     started = time.perf_counter()
-    fresh = await freshness(runs, source, request.collection or settings.collection)
-    found = await _found(
-        await _query(request, settings, embedder, entities), request, settings, store
+    query = await _query(request, settings, embedder, entities)
+    found, fresh = await asyncio.gather(
+        _found(query, request, settings, store),
+        freshness(runs, source, request.collection or settings.collection),
     )
     known = await labelled(found, entities)
     hits = [_hit(hit, known.get(key_of(hit))) for hit in found]
