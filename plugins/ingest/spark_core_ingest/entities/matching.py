@@ -218,7 +218,8 @@ def _record(common: Sequence[str]) -> str:
                ORDER BY kind, NOT regexp_full_match(id, '[0-9]+'),
                         CASE WHEN regexp_full_match(id, '[0-9]+') THEN length(id) END, id
            ) AS n, *,
-           list_transform(emails, lambda v: split_part(v, '@', 1)) AS locals,
+           list_filter(list_transform(emails, lambda v: split_part(v, '@', 1)),
+                       lambda v: length(v) >= 6) AS locals,
            list_transform(phones, lambda v: right(split_part(v, 'x', 1), 8)) AS tails,
            list_transform(list_filter(phones, lambda v: NOT starts_with(v, '+')),
                           lambda v: right(split_part(v, 'x', 1), 8)) AS bare,

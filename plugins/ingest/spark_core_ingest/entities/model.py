@@ -4,7 +4,7 @@
 log2(m/u) is the weight, in bits. They are not learned from the data, so that five people are told
 apart as well as five million, the same on every machine and whatever is added. What is measured
 is how often a name occurs: agreeing on a rare one says more. ``docs/explanation/entities.md``
-has the figures, and decision 0020 the reasons.
+has the figures, and decision 0021 the reasons.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Profile:
     def _keys(self) -> Iterator[str]:
         given, family = self.given or "", self.family or ""
         yield from (f"email {email}" for email in self.emails)
-        yield from (f"local {email.partition('@')[0]}" for email in self.emails)
+        yield from (f"local {email.partition('@')[0]}" for email in self.emails)  # elsewhere, too
         yield from (f"phone {tail(phone)}" for phone in self.phones)
         yield from (f"id {id.rpartition('=')[2]}" for id in self.ids)
         yield from (f"part {part}" for part in self.parts if len(part) > 6)

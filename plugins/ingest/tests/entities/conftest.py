@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,5 +110,5 @@ class Town:
 
 
 @pytest.fixture
-async def town(tmp_path: Path, state: State, spark_clock: ManualClock) -> AsyncIterator[Town]:
-    yield Town(tmp_path / "crm.db", Entities(state, spark_clock), Leases(state, spark_clock))
+def town(tmp_path: Path, state: State, spark_clock: ManualClock) -> Town:
+    return Town(tmp_path / "crm.db", Entities(state, spark_clock), Leases(state, spark_clock))
