@@ -140,6 +140,7 @@ def _show_next_steps(config: Path) -> None:
         f"""
 Go on:
   {spark} search "read a file in pieces" --mode dense
+  {spark} ingest resolve        then: ingest entities --merged; who has several names here
   {spark} serve                 then: curl http://127.0.0.1:9999/openapi.json
 Your own database: copy {config} to spark.toml, let `database` be its path, name your
 own tables and columns, and run: spark ingest backfill"""

@@ -132,17 +132,18 @@ class _Writing:
         gone = await self._forget()
         changed = await self._settle()
         await self._put_links()
-        count = self._count
-        return ResolveReport(
-            records=self._matching.records,
-            entities=self._matching.records - count("joined") + count(_ENTITIES),
-            merged=count("joined"),
-            certain=count("scored WHERE doubt IS NULL"),
-            suggestions=count(_SUGGESTIONS),
-            changed=changed,
-            gone=gone,
-            seconds=seconds,
-        )
+        counts = await within(self._matching, self._counts)
+        return ResolveReport(**counts, changed=changed, gone=gone, seconds=seconds)
+
+    def _counts(self) -> dict[str, int]:
+        records, merged = self._matching.records, self._count("joined")
+        return {
+            "records": records,
+            "entities": records - merged + self._count(_ENTITIES),
+            "merged": merged,
+            "certain": self._count("scored WHERE doubt IS NULL"),
+            "suggestions": self._count(_SUGGESTIONS),
+        }
 
     def _count(self, what: str) -> int:
         (number,) = self._connection.execute(f"SELECT count(*) FROM {what}").fetchone() or (0,)
