@@ -154,7 +154,11 @@ def _same_ids(one: Facts, other: Facts) -> bool:
 
     if not _registers(one) & _registers(other):
         return True
-    return any(DamerauLevenshtein.distance(a, b) <= 1 for a in one.ids for b in other.ids)
+    return any(
+        a == b or (min(map(len, (a, b))) >= 8 and DamerauLevenshtein.distance(a, b) <= 1)
+        for a in map(_number, one.ids)
+        for b in map(_number, other.ids)
+    )
 
 
 def alike(one: str, other: str) -> bool:
@@ -181,7 +185,7 @@ _FACTS = (
     (
         lambda facts: bool(facts.ids),
         _same_ids,
-        lambda a, b: f"their numbers differ: {_number(a.ids)}, {_number(b.ids)}",
+        lambda a, b: f"their numbers differ: {_number(a.ids[0])}, {_number(b.ids[0])}",
     ),
     (
         lambda facts: bool(facts.births),
@@ -196,5 +200,5 @@ _FACTS = (
 )
 
 
-def _number(ids: Sequence[str]) -> str:
-    return ids[0].partition("=")[2]
+def _number(id: str) -> str:
+    return id.partition("=")[2]

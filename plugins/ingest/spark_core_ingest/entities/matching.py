@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["MEMORY", "Matching", "open_matching"]
 
-#: What more records than this share is no reason to compare them: work grows with this number
-#: times that of records, not with the square of the latter.
+#: What more records than this share is no reason to compare each with each: work grows with this
+#: number times that of records, not with the square of the latter.
 SHARED_BY = 40
+
+#: Instead each is compared with so many that come next by name.
+NEIGHBOURS = 3
 
 #: Up to so many records, each is compared with each.
 FEW = 300
@@ -230,22 +233,35 @@ def _record(common: Sequence[str]) -> str:
     """
 
 
+_NEXT = ", ".join(f"lead(n, {place}) OVER near" for place in range(1, NEIGHBOURS + 1))
+
 _KEYS = f"""
+CREATE TABLE key AS
+SELECT DISTINCT n, hash(k) AS k FROM (SELECT n, unnest(keys) AS k FROM record);
+CREATE TABLE often AS SELECT k, count(*) AS records FROM key GROUP BY k HAVING count(*) > 1;
 CREATE TABLE shared AS
-WITH key AS (SELECT DISTINCT n, hash(k) AS k FROM (SELECT n, unnest(keys) AS k FROM record))
-SELECT n, k FROM key SEMI JOIN (
-    SELECT k FROM key GROUP BY k HAVING count(*) BETWEEN 2 AND {SHARED_BY}
-) USING (k)
+SELECT n, k FROM key SEMI JOIN (FROM often WHERE records <= {SHARED_BY}) USING (k)
 """
 
-_ALL_KEYS = "CREATE TABLE shared AS SELECT n, is_firm AS k FROM record"
+_ALL_KEYS = """
+CREATE TABLE key (n BIGINT, k UBIGINT);
+CREATE TABLE often (k UBIGINT, records BIGINT);
+CREATE TABLE shared AS SELECT n, is_firm AS k FROM record
+"""
 
-_PAIRS = """
+_PAIRS = f"""
 CREATE TABLE blocked AS
 SELECT row_number() OVER () - 1 AS place, l, r FROM (
-    SELECT DISTINCT l.n AS l, r.n AS r FROM shared l JOIN shared r ON l.k = r.k AND l.n < r.n
+    SELECT l.n AS l, r.n AS r FROM shared l JOIN shared r ON l.k = r.k AND l.n < r.n
+    UNION
+    SELECT least(n, next), greatest(n, next) FROM (
+        SELECT n, unnest([{_NEXT}]) AS next
+          FROM key JOIN (FROM often WHERE records > {SHARED_BY}) USING (k)
+          JOIN (SELECT n, family, given FROM record) USING (n)
+        WINDOW near AS (PARTITION BY k ORDER BY family, given, n)
+    ) WHERE next IS NOT NULL
 );
-DROP TABLE shared;
+DROP TABLE shared; DROP TABLE key; DROP TABLE often;
 ALTER TABLE record DROP COLUMN keys
 """
 

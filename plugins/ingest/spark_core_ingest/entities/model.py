@@ -109,9 +109,18 @@ _PHONE = (
     "OR list_has_any(tails_l, bare_r)"
 )
 
+#: One letter: numbered addresses differ in a digit, and are different people's.
 _CLOSE_EMAIL = (
     "list_min(flatten(list_transform(emails_l, lambda a: list_transform(emails_r, lambda b: "
-    "CASE WHEN least(length(a), length(b)) >= 12 THEN damerau_levenshtein(a, b) END)))) <= 1"
+    "CASE WHEN least(length(a), length(b)) >= 12 AND regexp_replace(a, '[^0-9]', '', 'g') = "
+    "regexp_replace(b, '[^0-9]', '', 'g') THEN damerau_levenshtein(a, b) END)))) <= 1"
+)
+
+#: Long numbers are mistyped; short ones are counted up.
+_CLOSE_IDS = (
+    "list_min(flatten(list_transform(ids_l, lambda a: list_transform(ids_r, lambda b: "
+    "CASE WHEN least(length(split_part(a, '=', -1)), length(split_part(b, '=', -1))) >= 8 "
+    "THEN damerau_levenshtein(a, b) END)))) <= 1"
 )
 
 _FIRM = "is_firm_l AND is_firm_r AND "
@@ -172,9 +181,9 @@ COMPARISONS: dict[str, Comparison] = {
             f"{_shared('ids')} OR {_shared('registers')}",
             [
                 Level("same", _shared("ids"), 0.85, 1e-7),
-                Level("close", _any_close("ids", 1), 0.08, 5e-4),
+                Level("close", _CLOSE_IDS, 0.08, 0.01),
             ],
-            (0.07, 0.9995),
+            (0.07, 0.99),
         ),
         Comparison(
             "organization",
@@ -249,7 +258,7 @@ _CONTRADICTED = _any(*(f"gamma_{name} = 0" for name in ("email", "phone", "birth
 _EVIDENCE = _any(
     _at_least("email", "close"),
     _at_least("phone", "same"),
-    _at_least("ids", "close"),
+    _at_least("ids", "same"),
     _at_least("birth", "close"),
     _SAME_PLACE,
     _all(_at_least("organization", "same_firm"), "gamma_postcode <> 0", "gamma_address <> 0"),

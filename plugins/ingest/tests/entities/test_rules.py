@@ -64,6 +64,26 @@ async def test_an_address_that_people_share_is_no_evidence(town):
     assert await town.suggested() == {}
 
 
+@pytest.mark.parametrize("others", [0, 400])
+async def test_a_person_may_be_there_many_times(town, others):
+    """More often than records are compared each with each."""
+    strangers = [{"name": f"Grace Hopper{n}", "email": f"g{n}@example.org"} for n in range(others)]
+    town.people(*strangers, *[ADA] * 90)
+    await town.resolve()
+    (together,) = await town.together()
+    assert len(together) == 90
+
+
+async def test_numbered_people_are_different_people(town):
+    """Addresses and short numbers that are counted up are not mistyped."""
+    town.people(
+        *({"name": f"User {n}", "email": f"user{n}@example.org"} for n in range(12)),
+        *({"name": "Jan Novak", "ids": f"C-{1000 + n}"} for n in range(5)),
+    )
+    await town.resolve()
+    assert await town.together() == []
+
+
 async def test_an_office_address_is_no_evidence_even_for_two(town):
     """info@ is nobody's own."""
     office = {"email": "info@example.org"}
