@@ -95,7 +95,7 @@ async def test_a_host_that_starts_again_finds_out_where_it_was(
 
 async def test_a_command_that_waits_takes_no_server(folder: Folder) -> None:
     """It works on the swap itself; interrupted, the next one finishes it."""
-    folder.pair[0].inject("load_seconds", 3.0)
+    folder.pair[0].inject("load_seconds", 8.0)
     waiting = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "spark_core_cli", "swap", "small", "--wait", "--yes"),
         cwd=folder.path,
