@@ -64,7 +64,8 @@ def named(plugins: Plugins, name: str) -> Plugin:
 
 def own(plugins: Plugins) -> set[str]:
     """The operations that are not core's."""
-    return {o.name for o in plugins.operations()} - {"plugins", "audit.list", "background"}
+    core = {"plugins", "audit.list", "audit.undo", "background"}
+    return {o.name for o in plugins.operations()} - core
 
 
 # ---------------------------------------------------------------------------------- containment
