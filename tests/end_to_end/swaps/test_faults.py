@@ -141,6 +141,7 @@ def back_again(town: Town, swap: Swap) -> bool:
 # ----------------------------------------------------------------------- what does not begin
 
 
+@pytest.mark.slow
 async def test_a_launcher_that_exits_with_0_and_starts_nothing(town: Town) -> None:
     town.head.inject("starts_nothing")
     swap = await town.swap("large", {"-drained": town.recover})
@@ -157,6 +158,7 @@ async def test_a_full_disk_is_seen_before_anything_is_touched(town: Town) -> Non
     assert town.folder.served() == ["small", "chat"]
 
 
+@pytest.mark.slow
 async def test_a_disk_that_fills_up_meanwhile(town: Town) -> None:
     swap = await town.swap(
         "large", {"released": lambda: town.head.inject("disk_full"), "-drained": town.recover}
@@ -186,6 +188,7 @@ async def test_a_container_that_stays(town: Town) -> None:
     assert swap.serving == ("small" if town.folder.served() else None)
 
 
+@pytest.mark.slow
 async def test_a_port_that_stays_busy(town: Town) -> None:
     town.head.inject("port_stays", town.head.vllm_port)
     swap = await town.swap("large")
@@ -221,6 +224,7 @@ async def test_a_model_that_crashes_while_it_loads(town: Town) -> None:
     assert back_again(town, swap)
 
 
+@pytest.mark.slow
 async def test_a_model_that_loads_for_ever(town: Town) -> None:
     town.head.inject("loads_for_ever")
     swap = await town.swap("hasty", {"-drained": town.recover})
@@ -241,6 +245,7 @@ async def test_a_second_machine_that_is_dead_before(town: Town) -> None:
     assert town.folder.served() == ["small", "chat"]
 
 
+@pytest.mark.slow
 async def test_a_second_machine_that_dies_while_the_model_loads(town: Town) -> None:
     """The model before needs the first machine alone, so it is brought back."""
     town.head.inject("loads_for_ever")  # as one whose other half does not answer
@@ -271,6 +276,7 @@ async def test_a_half_of_a_pair_that_ends(town: Town) -> None:
 # ------------------------------------------------------------------------------- connections
 
 
+@pytest.mark.slow
 async def test_a_connection_that_breaks_before_the_launch_got_there(town: Town) -> None:
     """The machine is away for a moment: it is told again, and launches once."""
 

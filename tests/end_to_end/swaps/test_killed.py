@@ -19,10 +19,12 @@ from .conftest import Folder, Serve, eventually, receipt
 
 pytestmark = pytest.mark.anyio
 
-#: Two of them are looked at in every run.
+PHASES_BEFORE = ("admitted", "drained", "stopped", "released")
+
+#: One of them is looked at in every run.
 PHASES = [
-    *(pytest.param(p, marks=pytest.mark.slow) for p in ("admitted", "stopped", "released")),
-    *("drained", "loading"),
+    *(pytest.param(p, marks=pytest.mark.slow) for p in PHASES_BEFORE),
+    "loading",
     pytest.param("launched", marks=pytest.mark.slow),
 ]
 
