@@ -77,11 +77,11 @@ async def test_the_content_decides(desk, crm, change, embedded, removed):
 async def test_it_leaves_a_rebuild_that_was_begun(desk):
     """A killed rebuild can be gone on with, though a sync came between."""
     await desk.sync()
-    desk.rows["note"] += [Row(f"n{n}", f"text {n}") for n in range(GROUP * 4)]
+    desk.rows["note"] += [Row(f"n{n}", f"text {n}") for n in range(GROUP * 20)]
     desk.embedder.failure, embed = None, desk.embedder.embed
 
     async def fails_late(texts, **more):
-        if desk.embedder.texts_embedded > GROUP:
+        if desk.embedder.texts_embedded >= GROUP * 15:  # the first are written by then
             raise Unavailable("the model is down")
         return await embed(texts, **more)
 
