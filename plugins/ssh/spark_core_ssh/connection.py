@@ -83,6 +83,9 @@ class Connection:
         try:
             yield
         except asyncssh.ChannelOpenError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # asyncssh makes that of being cancelled
+                raise asyncio.CancelledError from error
             hint = "too many sessions may be open there (MaxSessions of sshd)"
             raise self._unavailable(f"opens no session: {error.reason}", hint) from error
         except (asyncssh.Error, OSError) as error:
