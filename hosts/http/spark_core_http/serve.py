@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import importlib
 import logging
@@ -20,6 +19,7 @@ import click
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from spark_core.errors import SettingsError, SparkError
+from spark_core.listening import listen, url_of
 from spark_core.settings import Source
 from spark_core.spark import compose
 
@@ -50,9 +50,11 @@ def command(host: str | None, port: int | None, workers: int | None) -> None:
     """
     config: str | None = click.get_current_context().find_root().obj
     given = {"host": host, "port": port, "workers": workers}
-    settings = _checked(config).model_copy(update={k: v for k, v in given.items() if v is not None})
-    listener = _listen(settings.host, settings.port)
-    click.echo(f"Serving at {_url(listener)} ({settings.workers} workers; Ctrl-C stops)")
+    changes = {name: value for name, value in given.items() if value is not None}
+    with _told():
+        settings = _checked(config).model_copy(update=changes)
+        listener = listen(settings.host, settings.port)
+    click.echo(f"Serving at {url_of(listener)} ({settings.workers} workers; Ctrl-C stops)")
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ALWAYS_IMPORTED:
         importlib.import_module(name)
@@ -86,34 +88,22 @@ class WrongSettings(click.ClickException):
     exit_code = 2
 
 
-def _checked(config: str | None) -> HttpSettings:
-    """The settings, when all that the workers will check was found right."""
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong in the block is one clear line, also where no ``spark`` is around this."""
     try:
-        spark = compose(Source.read(config))
-        make_routes(spark, max_body=0)
+        yield
     except SettingsError as error:
         raise WrongSettings(str(error)) from error
     except SparkError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _checked(config: str | None) -> HttpSettings:
+    """The settings, when all that the workers will check was found right."""
+    spark = compose(Source.read(config))
+    make_routes(spark, max_body=0)
     return spark.settings.section(HttpSettings)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """The socket to listen with; bound here, so that a taken port is one clear line."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).partition(" (")[0]
-        hint = "; --port takes another" if error.errno == errno.EADDRINUSE else ""
-        raise click.ClickException(
-            f"cannot listen at {host} port {port}: {reason}{hint}"
-        ) from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server(BaseApplication):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 import click
 
 from spark_core import Spark
+from spark_core.listening import listen, url_of
 from spark_core.settings import Source
 from spark_core.spark import compose
 
@@ -95,13 +96,11 @@ def _user() -> str:
 
 
 def _serve(config: str | None, given: dict[str, object]) -> None:
-    from .web import listen, url_of
-
     spark = _composed(config)
     changes = {name: value for name, value in given.items() if value is not None}
     settings = spark.settings.section(McpSettings).model_copy(update=changes)
     with listen(settings.host, settings.port) as listener:
-        click.echo(f"Serving MCP at {url_of(listener)} (Ctrl-C stops)")
+        click.echo(f"Serving MCP at {url_of(listener)}/mcp (Ctrl-C stops)")
         asyncio.run(_listen(spark, settings, listener))
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import click
 import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.transport_security import TransportSecuritySettings
@@ -23,7 +21,7 @@ from spark_core.origins import HostNames, is_cross_site
 
 from .settings import McpSettings
 
-__all__ = ["listen", "make_app", "serve", "url_of"]
+__all__ = ["make_app", "serve"]
 
 #: How long a stop waits for running calls, in seconds; streams that are open end then.
 GRACE_SECONDS = 2
@@ -74,28 +72,6 @@ def _header(scope: Scope, name: bytes) -> str | None:
     """The header, several joined."""
     values = [value for key, value in scope["headers"] if key == name]
     return b",".join(values).decode("latin-1") if values else None
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The socket to listen with.
-
-    :raises click.ClickException: it cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).partition(" (")[0]
-        hint = "; --port takes another" if error.errno == errno.EADDRINUSE else ""
-        raise click.ClickException(
-            f"cannot listen at {host} port {port}: {reason}{hint}"
-        ) from error
-
-
-def url_of(listener: socket.socket) -> str:
-    """Where agents find what listens there."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
 
 
 async def serve(app: ASGIApp, listener: socket.socket) -> None:

@@ -93,7 +93,7 @@ def test_a_port_that_is_taken_is_told(home: Home) -> None:
         port = str(taken.getsockname()[1])
         done = home.run("mcp", "--http", "--port", port)
     assert done.returncode == 1
-    assert b"Address already in use; --port takes another" in done.stderr
+    assert b"Address already in use\nhint: --port takes another" in done.stderr
 
 
 @pytest.mark.anyio
