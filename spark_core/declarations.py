@@ -104,13 +104,17 @@ class StateSchema:
 
 @dataclass(frozen=True)
 class Job:
-    """An operation on a schedule. ``request`` is its request, ``timeout`` in seconds."""
+    """An operation on a schedule: see :mod:`spark_core.schedules`. ``timeout`` is in seconds.
+
+    ``timezone`` names the zone whose times the schedule means, such as ``Europe/Prague``.
+    """
 
     name: str
     schedule: str
     operation: str
     request: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 600.0
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True)
