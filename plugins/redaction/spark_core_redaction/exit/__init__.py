@@ -1,0 +1,1 @@
+"""The guarded exit: to models outside."""
