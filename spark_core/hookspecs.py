@@ -97,8 +97,8 @@ def spark_register_backends() -> Iterable[BackendKind]:
 
 @hookspec
 def spark_register_compositions() -> Iterable[Composition]:
-    """Offer compositions: requests that are answered out of several backends' work instead of
-    being relayed.
+    """Offer compositions: requests that are answered out of backends' work instead of being
+    relayed.
     """
     return ()
 

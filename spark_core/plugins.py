@@ -246,7 +246,7 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
     "spark_register_backends": (BackendKind, lambda k: (f"kind of backend {k.name!r}",)),
     "spark_register_compositions": (
         Composition,
-        lambda c: (f"{c.field}=true at {c.relay.path}",),
+        lambda c: (f"{c.field}=true at {c.relay.path}" if c.field else c.relay.path,),
     ),
     "spark_register_jobs": (Job, lambda j: (f"job {j.name!r}",)),
     "spark_register_background_services": (

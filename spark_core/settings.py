@@ -170,14 +170,19 @@ def variables(section: SettingsSection) -> Iterator[tuple[str, str]]:
         yield key, f"{prefix}_{key.upper()}"
 
 
-def _given(source: Source, section: SettingsSection) -> Iterator[tuple[str, Any, str]]:
-    """Each key of *section* that is set, its value, and where that was found."""
+def _given(
+    source: Source, section: SettingsSection, within: Iterable[str]
+) -> Iterator[tuple[str, Any, str]]:
+    """Each key of *section* that is set, its value, and where that was found.
+
+    Those *within* are sections of their own.
+    """
     table: Any = source.toml
     for part in section.path.split("."):
         table = table.get(part, {}) if isinstance(table, dict) else {}
     if not isinstance(table, dict):
         raise SettingsError(f"{source.file}: [{section.path}] must be a table")
-    found = {key: (value, str(source.file)) for key, value in table.items()}
+    found = {key: (value, str(source.file)) for key, value in table.items() if key not in within}
     if section.path.startswith("plugins."):
         found.pop("enabled", None)  # the switch of the plugin itself
     for layer, name in source.layers():
@@ -242,13 +247,16 @@ class Settings:
         """
         settings = cls(source)
         problems: list[str] = []
-        for section in (*CORE_SECTIONS, *sections):
-            problems += settings._add(section)
+        all_sections = (*CORE_SECTIONS, *sections)
+        for section in all_sections:
+            within = f"{section.path}."
+            inner = [s.path[len(within) :] for s in all_sections if s.path.startswith(within)]
+            problems += settings._add(section, inner)
         if problems:
             raise SettingsError("\n".join(problems))
         return settings
 
-    def _add(self, section: SettingsSection) -> list[str]:
+    def _add(self, section: SettingsSection, within: Iterable[str] = ()) -> list[str]:
         if section.path in self.sections:
             raise PluginError(f"two plugins want the settings section [{section.path}]")
         if twin := next((s for s in self.sections.values() if s.model is section.model), None):
@@ -258,7 +266,7 @@ class Settings:
                 hint="derive a model of its own for each",
             )
         self.sections[section.path] = section
-        found = list(_given(self.source, section))
+        found = list(_given(self.source, section, within))
         self.origins.update({(section.path, key): where for key, _, where in found})
         try:
             self._values[section.model] = section.model.model_validate(

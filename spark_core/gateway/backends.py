@@ -89,7 +89,7 @@ class BackendKind:
     a server whose settings name none, and ``aliases`` the names that OpenAI's clients use.
     ``health`` is the path of its own health check. ``check`` is handed something that asks one
     server, and that server's description, and does real work there: it says what it saw, or
-    raises.
+    raises. One that is not ``probed`` hears of nobody but callers.
     """
 
     name: str
@@ -102,6 +102,7 @@ class BackendKind:
     group: Group | None = None
     limit: int = LIMIT
     check: Referable[Callable[[Ask, Backend], Awaitable[str]]] | None = None
+    probed: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from pydantic_core import from_json, to_json
 from ..errors import BackendError, NotConfigured, NotFound, SparkError, TimedOut
 from .admission import Admission, Slot, Ticket
 from .backends import Backend, Relay
+from .connection import Connection
 from .forms import Form, Multipart
 from .table import Sighting
 from .upstream import Refused, Upstream
 
-__all__ = ["Gateway", "Reply", "Target", "UnknownModel"]
+__all__ = ["Begun", "Gateway", "Reply", "Target", "UnknownModel"]
 
 #: Seconds that what a backend said of its models is believed, and how soon it is asked again
 #: for a model that it does not have.
@@ -38,6 +39,14 @@ class Reply:
     backend: str
     status: int
     body: bytes
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An answer of *backend* that has begun: its body is read as it comes, and closed after it."""
+
+    backend: Backend
+    answer: Connection
 
 
 class UnknownModel(NotFound):
@@ -279,6 +288,34 @@ class Gateway:
         :raises NotConfigured: nothing that serves *relay* is configured.
         :raises SparkError: no backend could be reached, or gave a whole answer in time.
         """
+        begun = await self.begin(relay, body, ticket, model=model)
+        began = time.monotonic()
+        try:
+            kept = await _whole(begun)
+        except SparkError as error:
+            self.lost(begun.backend.name, error)
+            raise
+        finally:
+            begun.answer.close()
+            ticket.spent.asked_s += time.monotonic() - began
+        return Reply(begun.backend.name, begun.answer.status, kept)
+
+    async def begin(
+        self,
+        relay: Relay,
+        body: Form | Mapping[str, Any] | bytes,
+        ticket: Ticket,
+        *,
+        model: str | None,
+        own_key: bool = False,
+    ) -> Begun:
+        """The answer to *body* as in :meth:`request`, when its head is there; close it.
+
+        A body of bytes is JSON that is sent as it is. With *own_key* the backend hears the key
+        that its settings say.
+
+        :raises SparkError: as there.
+        """
         generation = self.generation
         targets = {target.backend.name: target for target in await self.targets(relay, model)}
         until = time.monotonic() + ticket.wait_s
@@ -298,15 +335,16 @@ class Gateway:
             target = targets.pop(slot.name)
             began = time.monotonic()
             try:
-                reply = await self._send(relay, target, slot, body, ticket)
+                answer = await self._send(relay, target, slot, body, ticket, own_key)
             except SparkError as error:
                 self.failed(target.backend, error)
                 if not (isinstance(error, Refused) and targets):
                     self.lost(target.backend.name, error)
                     raise
             else:
-                if reply.status != 503 or not targets:
-                    return reply
+                if answer.status != 503 or not targets:
+                    return Begun(target.backend, answer)
+                answer.close()
             finally:
                 ticket.spent.asked_s += time.monotonic() - began
 
@@ -315,9 +353,10 @@ class Gateway:
         relay: Relay,
         target: Target,
         slot: Slot,
-        body: Form | Mapping[str, Any],
+        body: Form | Mapping[str, Any] | bytes,
         ticket: Ticket,
-    ) -> Reply:
+        own_key: bool,
+    ) -> Connection:
         try:
             media_type, length, content = _encoded(body, target.model)
         except BaseException:
@@ -329,6 +368,7 @@ class Gateway:
             (relay.at or relay.path).encode(),
             [
                 *ticket.headers,
+                *(target.backend.credentials if own_key else ()),
                 (b"content-type", media_type.encode()),
                 (b"content-length", b"%d" % length),
             ],
@@ -337,16 +377,8 @@ class Gateway:
             silent_s=section.silent_s,
             when_complete=slot.release,
         )
-        try:
-            self.answered(target.backend, answer.status)
-            kept = bytearray()
-            while piece := await answer.read():
-                kept += piece
-                if len(kept) > LARGEST_REPLY:
-                    raise BackendError(f"{slot.name} answered more than {LARGEST_REPLY} bytes")
-        finally:
-            answer.close()
-        return Reply(slot.name, answer.status, bytes(kept))
+        self.answered(target.backend, answer.status)
+        return answer
 
     def answered(self, backend: Backend, status: int) -> None:
         """*backend* answered with *status*."""
@@ -379,12 +411,27 @@ class Gateway:
             upstream.close()
 
 
+async def _whole(begun: Begun) -> bytes:
+    """The body of an answer that has begun.
+
+    :raises SparkError: the rest does not come, or it is too large.
+    """
+    kept = bytearray()
+    while piece := await begun.answer.read():
+        kept += piece
+        if len(kept) > LARGEST_REPLY:
+            raise BackendError(f"{begun.backend.name} answered more than {LARGEST_REPLY} bytes")
+    return bytes(kept)
+
+
 def _encoded(
-    body: Form | Mapping[str, Any], model: str | None
+    body: Form | Mapping[str, Any] | bytes, model: str | None
 ) -> tuple[str, int, bytes | Multipart]:
     """The type, the length and the bytes of *body*, which names *model* if there is one."""
     if isinstance(body, Form):
         form = Multipart(body.having(("model", model)) if model is not None else body)
         return form.media_type, form.length, form
+    if isinstance(body, bytes):
+        return "application/json", len(body), body
     content = to_json({**body, "model": model} if model is not None else body)
     return "application/json", len(content), content

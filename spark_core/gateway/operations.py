@@ -139,8 +139,14 @@ async def health(gateway: Gateway) -> Health:
         )
         for name, state in states(gateway).items()
     }
-    worst = max((c.state for c in components.values()), key=_ORDER.index, default="ok")
+    known = [c.state for name, c in components.items() if _tells(gateway.backends[name], c.state)]
+    worst = max(known, key=_ORDER.index, default="ok")
     return Health(status=worst, components=components)
+
+
+def _tells(backend: Backend, state: State) -> bool:
+    """Whether *state* says anything: of one that is not probed nothing is known before its use."""
+    return backend.kind.probed or state != "unknown"
 
 
 class Finding(BaseModel, defer_build=True):

@@ -64,7 +64,7 @@ async def probe_backends(gateway: Gateway, outages: OutageLog, data: DataDirecto
         started = await outages.going_on()
         async with asyncio.TaskGroup() as tasks:
             for backend in gateway.backends.values():
-                if not is_local_name(backend):
+                if backend.kind.probed and not is_local_name(backend):
                     probe = Probe(gateway, backend, outages, started.get(backend.name))
                     tasks.create_task(probe.run())
             for name in started.keys() - gateway.backends.keys():

@@ -478,3 +478,29 @@ def test_sections_must_not_clash(section: SettingsSection) -> None:
     """A path is read once; a model names one section, for that is how it is asked for."""
     with pytest.raises(PluginError, match=r"\[(state|plugins.other)\]"):
         Settings.check(source(), [FRUIT, section])
+
+
+class Stone(Section):
+    size: int = 1
+
+
+def test_a_section_may_lie_within_another() -> None:
+    """What is the inner one's is no key of the outer one, in the file and in the environment."""
+    inner = SettingsSection("plugins.fruit.stone", Stone)
+    source = Source(
+        None,
+        Path(),
+        {"plugins": {"fruit": {"port": 1, "stone": {"size": 2}}}},
+        {},
+        {"SPARK_PLUGINS_FRUIT_KIND": "pear"},
+    )
+    for order in ([FRUIT, inner], [inner, FRUIT]):
+        settings = Settings.check(source, order)
+        assert settings.section(Fruit).port == 1
+        assert settings.section(Stone).size == 2
+
+
+def test_a_key_with_the_name_of_another_section_is_a_key() -> None:
+    source = Source(None, Path(), {"plugins": {"fruit": {"core": 1}}}, {}, {})
+    with pytest.raises(SettingsError, match="core is not a setting"):
+        Settings.check(source, [FRUIT])

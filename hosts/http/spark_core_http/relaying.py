@@ -77,13 +77,10 @@ class Relaying:
             request.read_head(scope["headers"])
             if request.from_page:
                 refuse_cross_site(falcon.asgi.Request(scope, receive))
-            if self._gateway is None:
-                self._gateway = await self._spark.resolver.get(Gateway)
-            exchange = Exchange(self._gateway, self._demand, self._meter, request, send)
-            if relay.model_from == "form":
-                await self._composing.serve(request, self._gateway, exchange.run, send)
+            if (composition := self._composing.always(relay)) is not None:
+                await self._composing.answer(composition, request, scope["headers"], send)
             else:
-                await exchange.run()
+                await self._relay(request, send)
         except falcon.HTTPForbidden as error:
             await _refuse(Forbidden(error.description or "refused"), request, send)
         except SparkError as error:
@@ -92,6 +89,15 @@ class Relaying:
                 raise CutOff from None
             await _refuse(error, request, send)
         await upload.drain()  # what answers before it has read everything is seen all the same
+
+    async def _relay(self, request: Incoming, send: Send) -> None:
+        if self._gateway is None:
+            self._gateway = await self._spark.resolver.get(Gateway)
+        exchange = Exchange(self._gateway, self._demand, self._meter, request, send)
+        if request.relay.model_from == "form":
+            await self._composing.serve(request, self._gateway, exchange.run, send)
+        else:
+            await exchange.run()
 
 
 async def _refuse(error: SparkError, request: Incoming, send: Send) -> None:

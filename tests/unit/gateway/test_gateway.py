@@ -292,3 +292,30 @@ async def test_a_request_that_breaks_off_behind_a_closed_door_is_counted(
         with pytest.raises(BrokenOff):
             await asked
         assert gateway.admission.door("a").aborted == 1
+
+
+async def test_an_answer_is_read_as_it_comes_and_its_place_is_held_until_its_end(
+    open_gateway: OpenGateway,
+) -> None:
+    """A body of bytes goes as it is, with the backend's own key; its first piece comes alone."""
+    asked: list[tuple[bytes, bytes]] = []
+    may = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        asked.append(await peer.request())
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na")
+        await may.wait()
+        await peer.send(b"b")
+
+    async with serving(slow) as served:
+        there = replace(backend("a", served.url, models=("m",)), api_key=SecretStr("own"))
+        async with open_gateway(there) as gateway:
+            begun = await gateway.begin(CHAT, b"{ }", Ticket(), model="m", own_key=True)
+            assert await begun.answer.read() == b"a"
+            assert gateway.admission.in_flight("a") == 1
+            may.set()
+            assert [piece async for piece in begun.answer] == [b"b"]
+            begun.answer.close()
+            assert gateway.admission.in_flight("a") == 0
+    [(head, body)] = asked
+    assert (b"authorization: Bearer own\r\n" in head, body) == (True, b"{ }")

@@ -22,6 +22,7 @@ from spark_core.errors import Unavailable
 from spark_core.gateway import probing
 from spark_core.gateway.admission import Ticket
 from spark_core.gateway.backends import Backend
+from spark_core.gateway.operations import health
 from spark_core.gateway.outages import OutageLog
 from spark_core.gateway.probing import Probe, is_local_name, probe_backends
 from spark_core.gateway.relays import CHAT
@@ -312,6 +313,14 @@ async def test_a_backend_that_is_no_longer_configured_has_no_outage_that_goes_on
     async with open_gateway() as gateway:
         await probe_backends(gateway, log, DataDirectory(tmp_path))
     assert await log.going_on() == {}
+
+
+async def test_a_kind_that_is_not_probed_hears_of_nobody_but_callers(
+    log: OutageLog, open_gateway: OpenGateway, tmp_path: Path
+) -> None:
+    async with open_gateway(backend(probed=False)) as gateway:
+        await probe_backends(gateway, log, DataDirectory(tmp_path))  # it has nothing to do
+        assert (await health(gateway)).status == "ok"  # what is not known says nothing
 
 
 @pytest.mark.parametrize("host", ["spark.local", "spark.local."])
