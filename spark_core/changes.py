@@ -16,7 +16,7 @@ what is now. Both stand in the audit, and ``audit.undo`` hands them to the opera
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -47,15 +47,24 @@ class Change:
     before: Fields = None
     after: Fields = None
     undoes: int | None = None
+    action: str = ""
+    counts: Mapping[str, Any] = field(default_factory=dict)
 
     def tell(self, resource: str, *, before: Fields, after: Fields) -> None:
         """Say that *resource* was *before* and is *after* now."""
         self.resource, self.before, self.after = resource[:500], before, after
 
+    def note(self, action: str, resource: str, counts: Mapping[str, Any]) -> None:
+        """Say what was done in a word of its own, to what, and how much of it.
+
+        That stands in the audit instead of the operation's name, and cannot be taken back.
+        """
+        self.action, self.resource, self.counts = action, resource[:500], counts
+
     def detail(self, operation: Operation) -> dict[str, Any]:
         """What the audit says of it; nothing where nothing was told."""
-        if not self.resource:
-            return {}
+        if not self.resource or self.action:
+            return dict(self.counts)
         detail: dict[str, Any] = {"before": _plain(self.before), "after": _plain(self.after)}
         if operation.tool:
             detail["tool"] = operation.tool_name

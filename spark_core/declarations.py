@@ -106,7 +106,8 @@ class StateSchema:
 class Job:
     """An operation on a schedule: see :mod:`spark_core.schedules`. ``timeout`` is in seconds.
 
-    ``timezone`` names the zone whose times the schedule means, such as ``Europe/Prague``.
+    ``timezone`` names the zone whose times the schedule means, such as ``Europe/Prague``. Where
+    ``cadence`` is given, it tells what settings say: see :meth:`schedule_by`.
     """
 
     name: str
@@ -115,6 +116,11 @@ class Job:
     request: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 600.0
     timezone: str = "UTC"
+    cadence: Referable[Callable[[Settings], str]] | None = None
+
+    def schedule_by(self, settings: Settings) -> str:
+        """Its schedule, as *settings* say."""
+        return self.schedule if self.cadence is None else resolved(self.cadence)(settings)
 
 
 @dataclass(frozen=True)

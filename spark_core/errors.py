@@ -7,12 +7,14 @@
     │   └── NotConfigured      nothing is wrong, but this needs a setting first
     ├── PluginError            a plugin cannot be loaded, or two of them clash
     ├── InvalidRequest         the caller asked for something that cannot be (see ``problems``)
+    │   └── UnknownChoice      what was named is none of what there is to choose from
     ├── NotFound               what was named does not exist
     ├── Conflict               what was asked for clashes with what is going on
     │   ├── LeaseHeld          somebody else holds the lease
     │   ├── LeaseLost          the lease went to somebody else meanwhile
     │   └── Locked             somebody reserved it
     ├── Forbidden              who asks has not shown that they may
+    │   └── Unauthenticated    who asks has not said who they are
     ├── SourceError            a record source cannot be read
     ├── BackendError           a backend answered, but not what its contract promises
     ├── Unavailable            a backend cannot be reached just now (see ``retry_after``)
@@ -48,7 +50,9 @@ __all__ = [
     "SparkError",
     "StorageFull",
     "TimedOut",
+    "Unauthenticated",
     "Unavailable",
+    "UnknownChoice",
 ]
 
 
@@ -102,6 +106,10 @@ class InvalidRequest(SparkError):
         self.problems = tuple(problems)
 
 
+class UnknownChoice(InvalidRequest):
+    """What was named is none of what there is to choose from, which the message lists."""
+
+
 class NotFound(SparkError):
     """What was named does not exist."""
 
@@ -136,6 +144,10 @@ class Locked(Conflict):
 
 class Forbidden(SparkError):
     """Who asks has not shown that they may: a token is missing or wrong."""
+
+
+class Unauthenticated(Forbidden):
+    """Who asks has not said who they are, and only those who do may."""
 
 
 class SourceError(SparkError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .contracts.model_hosts import ModelHost
     from .contracts.records import RecordSource
     from .contracts.reranking import Reranker
+    from .contracts.sessions import SessionProcessor
     from .contracts.vectors import VectorStore
     from .declarations import (
         BackgroundService,
@@ -129,6 +130,12 @@ def spark_register_swap_guards() -> Iterable[SwapGuard]:
 @hookspec
 def spark_register_record_sources() -> Iterable[Provider[RecordSource]]:
     """Offer record sources: they read a CRM. ``[providers] record_source`` chooses one."""
+    return ()
+
+
+@hookspec
+def spark_register_session_processors() -> Iterable[SessionProcessor]:
+    """Offer session processors: they read the files that people's sessions are written to."""
     return ()
 
 

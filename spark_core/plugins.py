@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from . import hookspecs
+from .contracts.sessions import SessionProcessor
 from .declarations import (
     BackgroundService,
     Command,
@@ -83,6 +84,10 @@ class Plugins:
         for name in (n for n in vars(hookspecs) if n.startswith("spark_register_")):
             self._offers[name] = list(self._collect(name))
         self._check_duplicates()
+        self._offers["spark_register_jobs"] += [
+            _Offer(offer.plugin, offer.item.job)
+            for offer in self._offers["spark_register_session_processors"]
+        ]
         if examined:
             self.examine()
 
@@ -213,6 +218,10 @@ class Plugins:
         """See :func:`.hookspecs.spark_register_swap_guards`."""
         return self._items("spark_register_swap_guards")
 
+    def session_processors(self) -> list[SessionProcessor]:
+        """See :func:`.hookspecs.spark_register_session_processors`."""
+        return self._items("spark_register_session_processors")
+
     def jobs(self) -> list[Job]:
         """See :func:`.hookspecs.spark_register_jobs`."""
         return self._items("spark_register_jobs")
@@ -248,6 +257,10 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
         Composition,
         lambda c: (f"{c.field}=true at {c.relay.path}" if c.field else c.relay.path,),
     ),
+    "spark_register_session_processors": (
+        SessionProcessor,
+        lambda p: (f"session processor {p.name!r}", f"job {p.job.name!r}"),
+    ),
     "spark_register_jobs": (Job, lambda j: (f"job {j.name!r}",)),
     "spark_register_background_services": (
         BackgroundService,
@@ -267,6 +280,8 @@ _REFERABLE: Mapping[type, tuple[str, ...]] = {
     BackgroundService: ("run",),
     BackendKind: ("settings", "check"),
     SwapGuard: ("check",),
+    SessionProcessor: ("process", "available"),
+    Job: ("cadence",),
 }
 
 

@@ -230,7 +230,7 @@ class Spark:
         finally:
             await audit.record(
                 caller,
-                operation.name,
+                change.action or operation.name,
                 resource=change.resource,
                 outcome=outcome,
                 detail=change.detail(operation),

@@ -57,7 +57,14 @@ async def look(request: Empty, change: Change) -> Book:
     return Book(id="", title="")
 
 
+async def count(request: Empty, change: Change) -> Book:
+    """Count the books."""
+    change.note("count_books:all", "job:count", {"books": 3})
+    return Book(id="", title="")
+
+
 OPERATIONS = (
+    Operation("books.count", count, Effect.WRITE),
     Operation("books.put", put, Effect.WRITE, tool="put_book", undo=undo_put),
     Operation("books.burn", burn, Effect.WRITE),
     Operation("books.look", look, Effect.WRITE, undo=undo_put),
@@ -98,6 +105,16 @@ async def test_an_entry_tells_what_was_and_what_is(spark: Spark) -> None:
         "after": {"title": "second"},
         "tool": "put_book",
     }
+
+
+async def test_what_was_done_may_have_a_word_of_its_own(spark: Spark) -> None:
+    """The audit has that instead of the operation's name, and it cannot be taken back."""
+    await spark.call("books.count", caller="ada")
+    entry = await newest(spark)
+    assert (entry.actor, entry.action, entry.resource) == ("ada", "count_books:all", "job:count")
+    assert (entry.detail, entry.outcome) == ({"books": 3}, "ok")
+    with pytest.raises(Conflict, match="changed nothing"):
+        await undo(spark, entry.id)
 
 
 async def test_an_undo_restores_and_is_audited(spark: Spark) -> None:

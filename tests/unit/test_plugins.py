@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from spark_core import spark
+from spark_core.contracts.sessions import SessionProcessor
 from spark_core.declarations import (
     BackgroundService,
     Command,
@@ -306,6 +307,11 @@ CLASHES: dict[str, tuple[str, list[Any], list[Any]]] = {
         [Composition(CHAT, "x", forever)],
         [Composition(CHAT, "x", forever)],
     ),
+    "session_processors": (
+        "session processor 'x'",
+        [SessionProcessor("x", "every 1h", forever)],
+        [SessionProcessor("x", "every 2h", forever)],
+    ),
     "jobs": ("job 'x'", [Job("x", "every 1h", "a")], [Job("x", "every 2h", "b")]),
     "background_services": (
         "background service 'x'",
@@ -333,6 +339,19 @@ def test_two_of_a_name_are_refused(subject: str) -> None:
         )
     message = str(caught.value)
     assert f"{what} is offered twice, by ada-tools and by bob-tools" in message
+
+
+def test_a_session_processor_is_a_job_of_its_plugin() -> None:
+    """Who offers one offers what runs it, too, and no job may have that name."""
+    words = SessionProcessor("words", "every 1h", forever)
+    offering = plugin("a", spark_register_session_processors=lambda: [words])
+    plugins = installed(offering)
+    [job] = plugins.jobs()
+    assert (job.name, job.operation) == ("session-processor:words", "sessions.run")
+    assert job.request == {"processor": "words"}
+    assert plugins.distribution_of(job) == "in-test-a"
+    with pytest.raises(PluginError, match="job 'session-processor:words' is offered twice"):
+        installed(offering, plugin("b", spark_register_jobs=lambda: [job]))
 
 
 def test_every_hook_is_checked_for_clashes() -> None:

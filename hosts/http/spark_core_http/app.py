@@ -24,6 +24,7 @@ from .problems import answer
 from .relaying import Relaying
 from .routes import Route, make_routes, resources
 from .settings import HttpSettings
+from .tokens import Gate
 from .uploads import Receive, Upload
 
 __all__ = ["App", "make_app"]
@@ -70,7 +71,7 @@ class App(falcon.asgi.App[Request, Response]):
         super().__init__(middleware=[self._names, self._lifetime, StandardHeaders()])
         for kind in (Exception, falcon.HTTPError):  # Falcon brings a handler for each
             self.add_error_handler(kind, answer)
-        self._add(make_routes(spark, settings.max_body))
+        self._add(make_routes(spark, settings.max_body, Gate(settings.scheduler_api_token)))
         self._relaying = Relaying(spark)
 
     def _add(self, routes: list[Route]) -> None:

@@ -27,7 +27,9 @@ from spark_core.errors import (
     SparkError,
     StorageFull,
     TimedOut,
+    Unauthenticated,
     Unavailable,
+    UnknownChoice,
 )
 
 from .headers import request_id
@@ -52,10 +54,12 @@ STATUS: Final[Mapping[type[SparkError], int]] = {
     NotConfigured: 503,
     PluginError: 500,
     InvalidRequest: 422,
+    UnknownChoice: 400,
     NotFound: 404,
     Conflict: 409,
     Locked: 423,
     Forbidden: 403,
+    Unauthenticated: 401,
     SourceError: 502,  # like a backend: this host is well, what it reads from is not
     BackendError: 502,
     Unavailable: 503,
@@ -105,7 +109,9 @@ def describe(error: Exception) -> dict[str, Any]:
 
 
 def headers_of(error: Exception) -> dict[str, str]:
-    """The headers that belong to *error*: when to try again, which methods are allowed."""
+    """The headers that belong to *error*: when to try again, how, by which methods."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, Unavailable):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     if isinstance(error, falcon.HTTPError):

@@ -21,6 +21,7 @@ from .origins import refuse_cross_site
 from .problems import log_failure
 from .requests import JSON, header_fields, list_fields, read_fields
 from .status import Status
+from .tokens import Gate
 
 __all__ = ["Endpoint", "Route", "make_routes", "resources"]
 
@@ -38,15 +39,16 @@ class Route:
     summary: str
 
 
-def make_routes(spark: Spark, max_body: int) -> list[Route]:
-    """Every route.
+def make_routes(spark: Spark, max_body: int, gate: Gate | None = None) -> list[Route]:
+    """Every route; those that *gate* guards ask who is there first.
 
     :raises PluginError: two of them have the same method and path.
     """
-    status = Status(spark)
+    status, gate = Status(spark), gate or Gate(None)
+    operations = spark.plugins.operations()
     routes = [
         *_own(status),
-        *(_of_operation(spark, operation, max_body) for operation in spark.plugins.operations()),
+        *(_of_operation(spark, operation, max_body, gate) for operation in operations),
         *(route for relay in spark.plugins.relays() for route in _of_relay(relay)),
     ]
     _check_unique(routes)
@@ -65,9 +67,9 @@ def _own(status: Status) -> Iterable[Route]:
         yield Route("GET", path, respond, "the HTTP host", summary)
 
 
-def _of_operation(spark: Spark, operation: Operation, max_body: int) -> Route:
+def _of_operation(spark: Spark, operation: Operation, max_body: int, gate: Gate) -> Route:
     owner = f"operation {operation.name} of {spark.plugins.distribution_of(operation)}"
-    respond = Endpoint(spark, operation, max_body).respond
+    respond = Endpoint(spark, operation, max_body, gate).respond
     return Route(operation.method, operation.path, respond, owner, operation.summary)
 
 
@@ -107,10 +109,11 @@ def resources(routes: Iterable[Route]) -> Mapping[str, SimpleNamespace]:
 class Endpoint:
     """An operation as a route."""
 
-    def __init__(self, spark: Spark, operation: Operation, max_body: int) -> None:
+    def __init__(self, spark: Spark, operation: Operation, max_body: int, gate: Gate) -> None:
         self._spark = spark
         self._operation = operation
         self._max_body = max_body
+        self._gate = gate
 
     @cached_property
     def _lists(self) -> frozenset[str]:
@@ -118,6 +121,7 @@ class Endpoint:
 
     async def respond(self, req: Request, resp: Response, /, **path: str) -> None:
         """Check the request, run the operation, and answer with its result or its events."""
+        caller = self._gate.known(self._operation.path, req) or f"http {req.remote_addr}"
         if self._operation.effect is not Effect.READ:
             refuse_cross_site(req)
         headers = header_fields(req, self._operation.headers)
@@ -125,28 +129,29 @@ class Endpoint:
         body, text = await read_fields(req, path, self._lists, self._max_body)
         request = check_request(self._operation, body, text={**text, **headers})
         if self._has_events and EVENT_STREAM in (req.get_header("Accept") or "").lower():
-            await self._stream(req, resp, request)
+            await self._stream(req, resp, request, caller)
         else:
-            _answer(resp, await self._run(req, request, None), self._operation.status)
+            _answer(resp, await self._run(request, None, caller), self._operation.status)
 
     @property
     def _has_events(self) -> bool:
         return self._operation.streams or self._operation.reports_progress
 
-    async def _stream(self, req: Request, resp: Response, request: BaseModel) -> None:
+    async def _stream(
+        self, req: Request, resp: Response, request: BaseModel, caller: str
+    ) -> None:
         if req.method != "HEAD":
             told = events(
-                lambda feed: self._run(req, request, feed),
+                lambda feed: self._run(request, feed, caller),
                 lambda error: log_failure(error, req),
             )
             resp.stream = EventStream(told, await anext(told))
         resp.content_type = EVENT_STREAM
         resp.set_header("X-Accel-Buffering", "no")  # or nginx would hold the events back
 
-    async def _run(self, req: Request, request: BaseModel, feed: Feed | None) -> BaseModel | None:
+    async def _run(self, request: BaseModel, feed: Feed | None, caller: str) -> BaseModel | None:
         """Run the operation, telling *feed* of its progress and its events."""
         result = None
-        caller = f"http {req.remote_addr}"
         running = self._spark.stream(self._operation, request, caller=caller, progress=feed)
         async with aclosing(running) as results:
             async for result in results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field, SecretStr
 
 from spark_core import Env, Section
 
@@ -35,6 +35,12 @@ class HttpSettings(Section):
         default=ByteSize(10 * 1024**2),
         ge=1,
         description="The largest body of a request, in bytes or as `10 MiB`.",
+    )
+    scheduler_api_token: Annotated[SecretStr | None, Env("SCHEDULER_API_TOKEN")] = Field(
+        default=None,
+        description="Who asks below `/api/admin/`, or for `/api/health/detailed`, shows it as a "
+        "bearer token. It has at least 32 characters; a shorter one closes these routes. Without "
+        "one they are open.",
     )
     graceful_timeout_s: int = Field(
         default=5,
