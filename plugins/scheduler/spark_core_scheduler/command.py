@@ -1,0 +1,100 @@
+"""``spark scheduler``: a process that runs jobs, for a supervisor to keep alive."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import click
+
+from spark_core import Spark
+from spark_core.listening import listen, url_of
+from spark_core.settings import Source
+from spark_core.spark import compose
+
+from .health import telling
+from .jobs import Jobs
+from .leading import Pulse, schedule
+from .settings import SchedulerSettings
+
+__all__ = ["command", "serve"]
+
+log = logging.getLogger(__name__)
+
+
+@click.command("scheduler")
+@click.option("--health-host", help="The address at which it tells its health.")
+@click.option("--health-port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one.")
+def command(health_host: str | None, health_port: int | None) -> None:
+    """Run jobs when their time comes, until a signal says to stop.
+
+    Any number may run, on any number of hosts with the same state: one of them leads, and another
+    takes over when it is gone. SIGTERM begins nothing more and waits for what is running; a second
+    one does not wait. /health is for a supervisor.
+    """
+    config: str | None = click.get_current_context().find_root().obj
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for noisy in ("httpx", "httpcore", "alembic"):  # httpx would log what is asked, with its query
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    spark = compose(Source.read(config))
+    spark.plugins.examine()
+    for plugin in spark.plugins.broken():
+        log.warning("plugin %s (%s) is broken: %s", plugin.name, plugin.distribution, plugin.error)
+    settings = spark.settings.section(SchedulerSettings)
+    host = health_host or settings.health_host
+    port = settings.health_port if health_port is None else health_port
+    with listen(host, port) as listener:
+        click.echo(f"Running jobs; health at {url_of(listener)}/health (Ctrl-C stops)")
+        asyncio.run(serve(spark, settings, listener))
+
+
+async def serve(spark: Spark, settings: SchedulerSettings, listener: socket.socket) -> None:
+    """Take part in running jobs, and tell at *listener* how it goes, until a signal comes."""
+    stop, pulse, loop = asyncio.Event(), Pulse(), asyncio.get_running_loop()
+    main = asyncio.current_task()
+    assert main is not None
+
+    def stopped() -> None:
+        if stop.is_set():
+            main.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped)
+    try:
+        jobs = await spark.resolver.get(Jobs)
+        # Jobs that keep a thread each must not keep the scheduler from its own.
+        loop.set_default_executor(ThreadPoolExecutor(32 + 2 * len(jobs)))
+        limit = max(30.0, 3 * settings.lease_s)
+        watching = asyncio.create_task(_watch(settings.lease_s))
+        try:
+            async with telling(listener, pulse, limit):
+                await schedule(spark, stop, pulse)
+        except asyncio.CancelledError:
+            if not stop.is_set():
+                raise
+        finally:
+            watching.cancel()
+            faulthandler.cancel_dump_traceback_later()
+    finally:
+        await spark.resolver.aclose()
+
+
+async def _watch(lease_s: float) -> None:
+    """End this process if its event loop stands still for as long as the lease lives.
+
+    Something blocks it, which the lease's loss cannot cancel: it must not go on under the
+    lease of another. The supervisor starts it again; where it stood is told.
+    """
+    while True:
+        faulthandler.dump_traceback_later(lease_s * 0.9, exit=True)
+        await asyncio.sleep(lease_s / 8)

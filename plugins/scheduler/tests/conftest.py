@@ -1,0 +1,111 @@
+"""A book and schedulers over it that tests can look into, on each engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from spark_core_scheduler.book import Book, Ended, Run, RunState
+from spark_core_scheduler.dispatch import Dispatcher
+from spark_core_scheduler.jobs import Invocation, Planned
+from spark_core_scheduler.leading import LEASE
+from spark_core_scheduler.settings import SchedulerSettings
+
+from spark_core.declarations import StateSchema
+from spark_core.state import Lease, Leases, State
+from spark_core.testing.clock import ManualClock
+from spark_core.testing.databases import postgresql_server, postgresql_url, state_url
+
+__all__ = ["Desk", "postgresql_server", "postgresql_url", "state_url"]
+
+OK = Ended(RunState.OK)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def deadline() -> AsyncIterator[None]:
+    """What never happens fails the test instead of hanging it."""
+    task = asyncio.current_task()
+    assert task is not None
+    handle = asyncio.get_running_loop().call_later(60, task.cancel)
+    yield
+    handle.cancel()
+
+
+def planned(name: str = "job", schedule: str = "every 15m", **given: Any) -> Planned:
+    """A job that no operation is behind."""
+    return Planned(name, schedule, Invocation("nothing"), **given)
+
+
+@dataclass
+class Desk:
+    """Where one leads with a clock that stands still: what was done, and what is held up."""
+
+    state: State
+    clock: ManualClock
+    leases: Leases
+    book: Book
+    done: list[Run] = field(default_factory=list)
+    ends: dict[str, Ended] = field(default_factory=dict)
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    async def lead(self, *jobs: Planned, **settings: Any) -> Dispatcher:
+        """A dispatcher that has just taken over, under a lease of its own."""
+        lease = await self.leases.acquire(LEASE, 3600)
+        return await self.under(lease, *jobs, **settings)
+
+    async def under(self, lease: Lease, *jobs: Planned, **settings: Any) -> Dispatcher:
+        from datetime import timedelta
+
+        by_name: Mapping[str, Planned] = {job.name: job for job in jobs}
+        await self.book.take_over(lease, jobs, timedelta(days=30))
+        given = SchedulerSettings(**settings)
+        return Dispatcher(by_name, self.book, lease, self.clock, self._do, given)
+
+    async def die(self, dispatcher: Dispatcher) -> None:
+        """As if its process was killed: nothing more is written, and its lease runs out."""
+        dispatcher._book = None  # type: ignore[assignment]
+        for task in list(dispatcher.running.values()):
+            task.cancel()
+        await asyncio.gather(*dispatcher.running.values(), return_exceptions=True)
+        self.clock.advance(3601)
+
+    def hold_up(self, job: str) -> asyncio.Event:
+        """Let runs of *job* take until the event is set."""
+        return self.held.setdefault(job, asyncio.Event())
+
+    async def _do(self, job: Planned, run: Run) -> Ended:
+        if job.name in self.held:
+            await self.held[job.name].wait()
+        self.done.append(run)
+        ended = self.ends.get(job.name, OK)
+        if ended.outcome == "raise":
+            raise RuntimeError("broken")
+        return ended
+
+    async def look(self, dispatcher: Dispatcher) -> list[str]:
+        """Look once, and wait for all that is not held up; gives the fire times that were run."""
+        before = len(self.done)
+        await dispatcher.look()
+        held = {name for name, event in self.held.items() if not event.is_set()}
+        free = [task for name, task in dispatcher.running.items() if name not in held]
+        await asyncio.gather(*free, return_exceptions=True)
+        await asyncio.sleep(0)
+        return [f"{run.fire_at:%d %H:%M}" for run in self.done[before:]]
+
+
+@pytest.fixture
+async def desk(state_url: str, spark_clock: ManualClock, deadline: None) -> AsyncIterator[Desk]:
+    async with State.open(
+        state_url, [StateSchema("scheduler", "spark_core_scheduler.migrations")]
+    ) as state:
+        leases = Leases(state, spark_clock)
+        desk = Desk(state, spark_clock, leases, Book(state, leases, spark_clock))
+        yield desk
