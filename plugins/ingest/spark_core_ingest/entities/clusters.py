@@ -116,19 +116,23 @@ class _Joining(Generic[Node]):
         one: list[Node],
         other: list[Node],
         known: Callable[[Facts], bool],
-        alike: Callable[[Facts, Facts], bool],
+        alike: Callable[[Facts, Facts], bool | None],
         words: Callable[[Facts, Facts], str],
     ) -> _Found[Node] | None:
-        """The first two records that say different things, if no two say the same."""
+        """The first two records that say different things, if no two say the same.
+
+        What may be either, as an initial may, says neither: it would lead from Alice to Adam.
+        """
         first: Pair[Node] | None = None
         says = [y for y in other if known(self._facts[y])]
         for x in one if says else ():
             if not known(self._facts[x]):
                 continue
             for y in says:
-                if alike(self._facts[x], self._facts[y]) or self._are_linked(x, y):
+                same = alike(self._facts[x], self._facts[y])
+                if same or (same is False and self._are_linked(x, y)):
                     return None
-                first = first or (x, y)
+                first = first or ((x, y) if same is False else None)
         return first and (first, words(*(self._facts[node] for node in first)))
 
     def _are_linked(self, x: Node, y: Node) -> bool:
@@ -161,15 +165,16 @@ def _same_ids(one: Facts, other: Facts) -> bool:
     )
 
 
-def alike(one: str, other: str) -> bool:
-    """Whether two given names may be one: mistyped, or one cut short."""
+def alike(one: str, other: str) -> bool | None:
+    """Whether two given names may be one, mistyped; unknown where one is cut short."""
     from rapidfuzz.distance import JaroWinkler
 
-    cut_short = one.startswith(other) or other.startswith(one)
-    return cut_short or JaroWinkler.similarity(one, other) >= 0.8
+    if one != other and (one.startswith(other) or other.startswith(one)):
+        return None
+    return bool(JaroWinkler.similarity(one, other) >= 0.8)
 
 
-def _same_given(one: Facts, other: Facts) -> bool:
+def _same_given(one: Facts, other: Facts) -> bool | None:
     assert one.given
     assert other.given
     exchanged = one.given == other.family or other.given == one.family

@@ -215,7 +215,7 @@ def pairs(connection: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
         }
 
 
-_FIELDS = ("emails", "phones", "births", "ids", "organizations", "postcodes")
+_FIELDS = ("emails", "phones", "births", "ids", "organizations", "postcodes", "houses")
 _SAID = ("kind", "id", "given", "family", *_FIELDS)
 
 _PAIRS = (

@@ -55,8 +55,9 @@ def open_matching() -> Iterator[Matching]:
 
 _COLUMNS = (
     "kind VARCHAR, id VARCHAR, title VARCHAR, is_firm BOOLEAN, "
-    "given VARCHAR, family VARCHAR, initials VARCHAR, emails VARCHAR[], phones VARCHAR[], "
-    "births VARCHAR[], ids VARCHAR[], organizations VARCHAR[], postcodes VARCHAR[], "
+    "given VARCHAR, family VARCHAR, generation VARCHAR, initials VARCHAR, "
+    "emails VARCHAR[], phones VARCHAR[], births VARCHAR[], ids VARCHAR[], "
+    "organizations VARCHAR[], postcodes VARCHAR[], houses VARCHAR[], "
     "grams USMALLINT[], keys VARCHAR[]"
 )
 
@@ -122,14 +123,15 @@ class Matching:
         """Whether *field* is wrong as often as people mistype, so that a difference says little."""
         if field is None:
             return False
-        agree, gamma = model.TRUST[field]
+        trust = model.TRUST[field]
+        agree = f"{trust.agree} AND {trust.field}"
         query = (
-            f"SELECT count(*), count(*) FILTER ({gamma} = 0) FROM scored "
-            f"WHERE {agree} AND {gamma} >= 0"
+            f"SELECT count(*) FILTER ({agree} >= 0), count(*) FILTER ({agree} = 0), "
+            f"count(*) FILTER ({trust.apart}) FROM scored"
         )
-        pairs, differ = self.connection.execute(query).fetchone() or (0, 0)
-        least, most = model.MISTYPED
-        return bool(pairs >= model.TOLD_BY and least * pairs <= differ <= most * pairs)
+        pairs, differ, apart = self.connection.execute(query).fetchone() or (0, 0, 0)
+        least, most = (share * pairs for share in model.MISTYPED)
+        return bool(pairs >= model.TOLD_BY and least <= differ <= most and apart < least)
 
     def _weigh(self, told: Callable[[int, int], None], least: float) -> None:
         (total,) = self.connection.execute("SELECT count(*) FROM blocked").fetchone() or (0,)
@@ -172,7 +174,7 @@ def _table(profiles: Sequence[Profile]) -> pyarrow.Table:
     import pyarrow as pa
 
     text, texts = pa.string(), pa.list_(pa.string())
-    types = [text, text, text, pa.bool_(), text, text, text, *[texts] * 6]
+    types = [text, text, text, pa.bool_(), text, text, text, text, *[texts] * 7]
     types += [pa.list_(pa.uint16()), texts]
     names = [column.split()[0] for column in _COLUMNS.split(", ")]
     columns = zip(*map(_row, profiles), strict=True)
@@ -187,6 +189,7 @@ def _row(profile: Profile) -> tuple[Any, ...]:
         profile.is_firm,
         profile.given,
         profile.family,
+        profile.generation,
         profile.initials,
         profile.emails,
         profile.phones,
@@ -194,6 +197,7 @@ def _row(profile: Profile) -> tuple[Any, ...]:
         profile.ids,
         profile.organizations,
         profile.postcodes,
+        profile.houses,
         trigrams(profile.parts),
         list(profile.keys),
     )
@@ -223,7 +227,8 @@ def _record(common: Sequence[str]) -> str:
            ) AS n, *,
            list_filter(list_transform(emails, lambda v: split_part(v, '@', 1)),
                        lambda v: length(v) >= 6) AS locals,
-           list_transform(phones, lambda v: right(split_part(v, 'x', 1), 8)) AS tails,
+           list_transform(list_filter(phones, lambda v: starts_with(v, '+')),
+                          lambda v: right(split_part(v, 'x', 1), 8)) AS tails,
            list_transform(list_filter(phones, lambda v: NOT starts_with(v, '+')),
                           lambda v: right(split_part(v, 'x', 1), 8)) AS bare,
            list_transform(ids, lambda v: split_part(v, '=', 1)) AS registers,

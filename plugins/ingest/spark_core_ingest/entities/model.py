@@ -102,6 +102,21 @@ _LONE = "(given_l IS NULL AND family_l = given_r) OR (given_r IS NULL AND family
 
 _BEGINS = "starts_with(given_l, given_r) OR starts_with(given_r, given_l)"
 
+
+def _feminine(man: str, woman: str) -> str:
+    """Whether *woman* is the form of the given name *man* that women have: Jan, Jana."""
+    forms = [f"{man} || '{ending}'" for ending in ("a", "e", "ie", "ina", "ine", "ella", "iska")]
+    forms.append(f"left({man}, -2) || right({man}, 1) || 'a'")  # Pavel, Pavla
+    alike = f"{woman} IN ({', '.join(forms)}) AND NOT ends_with({man}, 'ann')"
+    italian = f"ends_with({man}, 'o') AND {woman} = left({man}, -1) || 'a'"
+    return f"({alike}) OR ({italian}) OR {man} = {woman} || 's'"  # Andreas, Andrea
+
+
+#: Of a man and a woman, who may be a couple, or of two generations.
+_COUPLE = f"{_feminine('given_l', 'given_r')} OR {_feminine('given_r', 'given_l')}"
+
+_HOUSE = "len(list_intersect(houses_l, houses_r)) = least(len(houses_l), len(houses_r))"
+
 _ALIKE = "2 * len(list_intersect(grams_l, grams_r)) >= {least} * (len(grams_l) + len(grams_r))"
 
 _PHONE = (
@@ -216,6 +231,18 @@ COMPARISONS: dict[str, Comparison] = {
             ],
             (0.08, 0.93),
         ),
+        # What these two say is no evidence either way; doubts ask for it.
+        Comparison("house", _both("houses"), [Level("same", _HOUSE, 0.5, 0.5)], (0.5, 0.5)),
+        Comparison(
+            "kin",
+            "generation_l IS NOT NULL OR generation_r IS NOT NULL OR given_l <> given_r",
+            [
+                Level("elder", "generation_l <> generation_r", 0.25, 0.25),
+                Level("couple", _COUPLE, 0.25, 0.25),
+                Level("perhaps", "(generation_l IS NULL) <> (generation_r IS NULL)", 0.25, 0.25),
+            ],
+            (0.25, 0.25),
+        ),
     )
 }
 
@@ -260,15 +287,21 @@ _EVIDENCE = _any(
     _at_least("phone", "same"),
     _at_least("ids", "same"),
     _at_least("birth", "close"),
-    _SAME_PLACE,
     _all(_at_least("organization", "same_firm"), "gamma_postcode <> 0", "gamma_address <> 0"),
     _all(
         "gamma_organization BETWEEN {} AND {}".format(
             COMPARISONS["organization"].code("close"), COMPARISONS["organization"].code("same")
         ),
         f"NOT ({_CONTRADICTED})",
+        _at_least("given", "exchanged"),
+        _at_least("family", "close"),
     ),
 )
+
+
+def _kin(level: str) -> str:
+    return f"gamma_kin = {COMPARISONS['kin'].code(level)}"
+
 
 #: The first that holds keeps a pair from being certain.
 DOUBTS = (
@@ -280,9 +313,27 @@ DOUBTS = (
     ),
     Doubt(
         "household",
-        _all("gamma_given = 0", f"NOT ({_SAME_BIRTH})", "gamma_ids <= 0"),
+        _all("gamma_given = 0", "gamma_ids <= 0"),
         "two people of one household or office may share as much",
         trust="given",
+    ),
+    Doubt(
+        "family",
+        _all("gamma_family = 0", f"NOT ({_any(_PERSONAL, _SAME_BIRTH)})", "gamma_ids <= 0"),
+        "their family names differ, and nothing personal agrees",
+        trust="family",
+    ),
+    Doubt("elder", _kin("elder"), "one is the elder and one the younger of their name"),
+    Doubt(
+        "couple",
+        _all(_kin("couple"), f"NOT ({_SAME_BIRTH})", "gamma_ids <= 0"),
+        "one given name is a man's, the other the same one of a woman",
+        trust="given",
+    ),
+    Doubt(
+        "generation",
+        _all(_kin("perhaps"), f"NOT ({_any(_PERSONAL, _SAME_BIRTH)})"),
+        "father and son of one name may share as much",
     ),
     Doubt(
         "birth",
@@ -295,16 +346,49 @@ DOUBTS = (
         f"NOT ({_any(_NAMED, _PERSONAL, _SAME_LIFE, _at_least('organization', 'close_firm'))})",
         "no name says who it is",
     ),
-    Doubt("alone", f"NOT ({_EVIDENCE})", "a name alone does not tell people of one name apart"),
+    Doubt(
+        "alone",
+        f"NOT ({_any(_EVIDENCE, _SAME_PLACE)})",
+        "a name alone does not tell people of one name apart",
+    ),
+    Doubt(
+        "place",
+        f"NOT ({_any(_EVIDENCE, 'gamma_house = 1')})",
+        "people of one name may live in one town or street",
+        trust="house",
+    ),
 )
 
-#: Where a field is wrong as often as people mistype, a difference in it is no doubt: of the pairs
-#: that agree in all of this (at least so many), how many differ in that field.
+
+@dataclass(frozen=True)
+class Trust:
+    """How it is seen that a field is often wrong: of the pairs that ``agree``, how many ``differ``.
+
+    It is no such sign where pairs that are ``apart`` are there, too: of two people in truth.
+    """
+
+    agree: str
+    field: str
+    apart: str = "false"
+
+
+_AT_HOME = _all(_at_least("family", "close"), _SAME_HOUSE)
+_NAMESAKES = _all(_at_least("given", "close"), _at_least("family", "close"))
+
+#: Where a field is wrong as often as people mistype, a difference in it is no doubt.
 TRUST = {
-    "given": (_all(_at_least("family", "close"), _SAME_HOUSE), "gamma_given"),
-    "birth": (
-        _all(_at_least("given", "close"), _at_least("family", "close"), _SAME_HOUSE),
-        "gamma_birth",
+    "given": Trust(
+        _all(_AT_HOME, _at_least("birth", "close")),
+        "gamma_given",
+        apart=_all(_AT_HOME, "gamma_given = 0", "gamma_birth = 0"),
+    ),
+    "family": Trust(
+        _all(_at_least("given", "close"), _SAME_HOUSE, _at_least("birth", "close")), "gamma_family"
+    ),
+    "birth": Trust(_all(_NAMESAKES, _SAME_HOUSE), "gamma_birth"),
+    "house": Trust(
+        _all(_NAMESAKES, _at_least("birth", "close"), _at_least("postcode", "same")),
+        "gamma_house",
     ),
 }
 

@@ -40,12 +40,14 @@ class Profile:
     is_firm: bool = False
     given: str | None = None
     family: str | None = None
+    generation: str | None = None
     emails: list[str] = field(default_factory=list)
     phones: list[str] = field(default_factory=list)
     births: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     organizations: list[str] = field(default_factory=list)
     postcodes: list[str] = field(default_factory=list)
+    houses: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
 
     def merge(self, other: Profile) -> None:
@@ -53,6 +55,7 @@ class Profile:
         self.title = self.title or other.title
         self.given = self.given or other.given
         self.family = self.family or other.family
+        self.generation = self.generation or other.generation
         for name in _LISTS:
             mine, more = getattr(self, name), getattr(other, name)
             setattr(self, name, sorted({*mine, *more})[:VALUES])
@@ -89,7 +92,7 @@ class Profile:
             yield f"{name[:5]} {self.initials}"
 
 
-_LISTS = ("emails", "phones", "births", "ids", "organizations", "postcodes", "parts")
+_LISTS = ("emails", "phones", "births", "ids", "organizations", "postcodes", "houses", "parts")
 
 
 def tail(phone: str) -> str:
@@ -162,6 +165,7 @@ def _profile(record: Record, match: MatchSettings, region: str | None) -> Profil
         return [record.metadata[column] for column in columns]
 
     given, family = _name(match, record.metadata)
+    postcodes = _distinct(map(values.postcode, read(match.postcode)))
     phones = (values.phone(value, region) for value in read(match.phone))
     return Profile(
         key=(record.kind, record.id),
@@ -170,6 +174,7 @@ def _profile(record: Record, match: MatchSettings, region: str | None) -> Profil
         and bool(match.organization),
         given="".join(given)[:60] or None,
         family="".join(family)[:60] or None,
+        generation=next(filter(None, map(values.generation, read(_names(match)))), None),
         emails=_distinct(email for value in read(match.email) for email in _emails(value)),
         phones=_distinct(phones),
         births=_distinct(map(values.birth_date, read(match.birth_date))),
@@ -179,7 +184,13 @@ def _profile(record: Record, match: MatchSettings, region: str | None) -> Profil
             if (id := values.identifier(record.metadata[column]))
         ),
         organizations=_distinct(map(values.organization, read(match.organization))),
-        postcodes=_distinct(map(values.postcode, read(match.postcode))),
+        postcodes=postcodes,
+        houses=_distinct(
+            number
+            for value in read(match.address)
+            for number in values.house_numbers(value)
+            if number not in postcodes
+        ),
         parts=[p for value in read(match.address) for p in values.address_parts(value)][:VALUES],
     )
 
@@ -197,13 +208,22 @@ def _distinct(found: Iterable[str]) -> list[str]:
 
 
 def _name(match: MatchSettings, row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Given and family names: from their own columns, else from the first whole name there is."""
+    """Given and family names: from their own columns, else from the first that is a whole name;
+    where none is, from all of them together.
+    """
     given = [word for column in match.given_name for word in values.name_words(row[column])]
     family = [word for column in match.family_name for word in values.name_words(row[column])]
     if given or family:
         return given, family
-    names = (values.split_name(row[column]) for column in match.name)
-    return next((name for name in names if name[0] or name[1]), ([], []))
+    names = [values.split_name(row[column]) for column in match.name]
+    if whole := next((name for name in names if name[0] and name[1]), None):
+        return whole
+    words = list(dict.fromkeys(word for name in names for word in (*name[0], *name[1])))
+    return words[:-1], words[-1:]
+
+
+def _names(match: MatchSettings) -> list[str]:
+    return [*match.name, *match.family_name, *match.given_name]
 
 
 def _title(match: MatchSettings, row: Mapping[str, Any]) -> str:

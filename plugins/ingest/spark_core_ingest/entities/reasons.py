@@ -80,12 +80,13 @@ _LISTS = {
     "ids": ("ids", "number", "numbers differ: {}, {}"),
     "organization": ("organizations", "organization", "different organizations: {}, {}"),
     "postcode": ("postcodes", "postcode", "different postcodes: {}, {}"),
+    "house": ("houses", "house number", "different house numbers: {}, {}"),
 }
 
 
 def _others(levels: Mapping[str, str], one: Said, other: Said) -> Iterator[tuple[float, str]]:
     for name, level in levels.items():
-        if name in _LISTS:
+        if name in _LISTS and (name, level) != ("house", "same"):
             yield _weight(name, level), _of_list(name, level, one, other)
     if place := levels.get("address"):
         yield _weight("address", place), _ADDRESS[place]

@@ -16,6 +16,8 @@ __all__ = [
     "address_parts",
     "birth_date",
     "email",
+    "generation",
+    "house_numbers",
     "identifier",
     "is_role",
     "name_words",
@@ -37,15 +39,28 @@ _ROLES = frozenset(
         "abuse",
         "accounting",
         "accounts",
+        "accueil",
         "admin",
         "administrator",
+        "amministrazione",
+        "bestellung",
+        "bewerbung",
         "billing",
         "bookings",
+        "buchhaltung",
         "careers",
+        "compta",
+        "comptabilite",
+        "contabilidad",
         "contact",
         "contactus",
         "customerservice",
+        "donotreply",
+        "einkauf",
+        "empfang",
         "enquiries",
+        "example",
+        "fakturace",
         "feedback",
         "hello",
         "help",
@@ -59,29 +74,49 @@ _ROLES = frozenset(
         "invoices",
         "it",
         "jobs",
+        "kanzlei",
         "kontakt",
         "mail",
         "mailbox",
         "marketing",
         "media",
+        "na",
         "news",
         "newsletter",
+        "nobody",
+        "noemail",
+        "nomail",
+        "none",
         "noreply",
+        "obchod",
         "office",
         "orders",
+        "personal",
         "post",
         "postmaster",
+        "praxis",
         "press",
         "privacy",
         "purchasing",
+        "recepce",
         "reception",
+        "rechnung",
+        "redaktion",
         "root",
         "sales",
         "secretary",
         "security",
+        "sekretariat",
         "service",
         "support",
         "team",
+        "test",
+        "ucetni",
+        "unknown",
+        "vendite",
+        "ventas",
+        "verkauf",
+        "vertrieb",
         "webmaster",
     ]
 )
@@ -115,6 +150,20 @@ _TITLES = frozenset(
         "iii",
         "iv",
         "esq",
+        "mudr",
+        "judr",
+        "phdr",
+        "rndr",
+        "paeddr",
+        "mvdr",
+        "thdr",
+        "mgr",
+        "bc",
+        "csc",
+        "drsc",
+        "mag",
+        "dkfm",
+        "llm",
     ]
 )
 
@@ -211,9 +260,29 @@ def _latin(text: str) -> str:
     return anyascii(text).lower()
 
 
+#: Titles that are written with dots between their letters.
+_DOTTED = re.compile(r"\b(?:ph\.\s?d|m\.d|[bmc]\.\s?sc|m\.\s?b\.\s?a|ll\.\s?m|[bm]\.\s?eng)\b\.?")
+
+#: What tells a father from a son, at the end of a name. The short ones are names, too.
+_GENERATION = re.compile(
+    r"[\s,]+(?:(?P<younger>jr\.?|junior|jun\.|ml\.)|(?P<elder>sr\.?|senior|sen\.|st\.)|"
+    r"(?P<number>i{2,3}|iv)\.?)\s*$"
+)
+
+
+def generation(value: Any) -> str | None:
+    """``younger``, ``elder``, or a number such as ``iii``, where a name says so."""
+    found = _GENERATION.search(_latin(_known(value)))
+    return found and (found["number"] or found.lastgroup)
+
+
 def name_words(value: Any) -> list[str]:
-    """The words of a name or of a part of one, without titles: ``Dr. O'Hara`` is ``ohara``."""
-    text = _latin(_known(value)).replace("'", "").replace("`", "")
+    """The words of a name or of a part of one, without titles: ``Dr. O'Hara`` is ``ohara``.
+
+    What is written with a hyphen is one word.
+    """
+    text = _GENERATION.sub("", _DOTTED.sub("", _latin(_known(value))))
+    text = re.sub(r"['`]|(?<=\w)-(?=\w)", "", text)
     words = _WORD.findall(text)
     return [word for word in words if word not in _TITLES] or words
 
@@ -224,10 +293,10 @@ def split_name(value: Any) -> tuple[list[str], list[str]]:
     ``Lovelace, Ada`` and ``Ada King Lovelace`` are understood; a single word is a family name,
     since that is what it is compared with first. Words that name no person come out somehow.
     """
-    text = _known(value)
+    text = _GENERATION.sub("", _latin(_known(value)))
     if "@" in text:  # an address where a name should be
         return [], []
-    before, comma, behind = text.partition(",")
+    before, comma, behind = _DOTTED.sub("", text.casefold()).partition(",")
     if comma and name_words(behind) and any(word not in _TITLES for word in name_words(behind)):
         return name_words(behind), name_words(before)
     words = name_words(before if comma else text)
@@ -266,14 +335,15 @@ def phone(value: Any, region: str | None = None) -> str:
     import phonenumbers
 
     text = _known(value)
-    if len(re.sub(r"\D", "", text)) < 6:
+    digits = re.sub(r"\D", "", text)
+    if len(digits) < 6 or len(set(digits)) == 1 or "1234567890".startswith(digits.lstrip("0")):
         return ""
     if text.startswith("00"):
         text = "+" + text[2:]
     try:
         parsed = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
-        return re.sub(r"\D", "", text).lstrip("0")
+        return digits.lstrip("0")
     # E.164 leaves extensions out; they tell the people of one office apart.
     written = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return f"{written}x{parsed.extension}" if parsed.extension else written
@@ -336,6 +406,12 @@ def address_parts(value: Any) -> list[str]:
     """What stands between the commas and line ends of an address, each without spaces."""
     parts = re.split(r"[,;\n]", _latin(_known(value)))
     return [joined for part in parts if (joined := "".join(_WORD.findall(part)))]
+
+
+def house_numbers(value: Any) -> list[str]:
+    """The numbers in an address, without leading zeros."""
+    numbers = re.findall(r"\d+", re.sub(r"(?<=\d)\.0\b", "", _latin(_known(value))))
+    return [number.lstrip("0") for number in numbers if number.strip("0")]
 
 
 def organization(value: Any) -> str:

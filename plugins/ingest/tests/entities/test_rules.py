@@ -261,3 +261,15 @@ async def test_the_mapping_may_change_between_runs(town):
     town.table("client", [{"id": 1, **ADA}])
     await town.resolve()
     assert set(await town.ids()) == {"client:1"}
+
+
+async def test_names_may_lie_in_several_columns(town):
+    """The first whole name counts; where none is whole, all of them together."""
+    columns = {"name": ["given_name", "family_name"], "email": "email"}
+    people = [("Ada", "Lovelace"), ("Ada", "Byron"), ("Ada Lovelace", "Countess"), (None, "Byron")]
+    rows = [{"given_name": given, "family_name": family} for given, family in people]
+    town.table("person", [{"id": n, **row} for n, row in enumerate(rows)], **columns)
+    await town.resolve()
+    explained = await town.suggested()
+    assert ("person:0", "person:2") in explained
+    assert ("person:0", "person:1") not in explained
