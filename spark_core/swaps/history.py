@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .guards import SwapGuard
 
-__all__ = ["SwapHistory", "SwapRuns"]
+__all__ = ["SwapHistory", "SwapRuns", "running_anywhere"]
 
 #: Lines of one swap's log that are kept: what crashes in a loop writes for ever.
 LINES = 5000
@@ -229,16 +229,24 @@ class SwapHistory:
         return True
 
     async def ready(self, model: str | None, limit: int) -> Sequence[Swap]:
-        """The newest *limit* swaps to *model* that made it ready."""
+        """The newest *limit* swaps to *model* that made it ready; not those that found it so."""
         swaps = _swaps()
+        made = swaps.c.swap.contains(f'"phase":"{Phase.STOPPED}"')  # one of the steps
         query = (
             swaps.select()
-            .where(swaps.c.model == model, swaps.c.outcome == Outcome.READY.value)
+            .where(swaps.c.model == model, swaps.c.outcome == Outcome.READY.value, made)
             .order_by(swaps.c.number.desc())
             .limit(limit)
         )
         rows = await self._state.read(lambda c: c.execute(query).all())
         return [Swap.model_validate_json(row.swap) for row in rows]
+
+
+def running_anywhere(connection: Connection) -> Swap | None:
+    """Within a transaction: a swap that runs, on whichever host."""
+    swaps = _swaps()
+    row = connection.execute(swaps.select().where(swaps.c.outcome.is_(None))).first()
+    return Swap.model_validate_json(row.swap) if row else None
 
 
 def _running(connection: Connection, host: str) -> Swap | None:

@@ -80,11 +80,11 @@ class Connection:
     @contextmanager
     def translated(self) -> Iterator[None]:
         """What the SSH library raises, as ours."""
+        before = _cancellations()
         try:
             yield
         except asyncssh.ChannelOpenError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # asyncssh makes that of being cancelled
+            if _cancellations() > before:  # asyncssh makes that of being cancelled
                 raise asyncio.CancelledError from error
             hint = "too many sessions may be open there (MaxSessions of sshd)"
             raise self._unavailable(f"opens no session: {error.reason}", hint) from error
@@ -195,6 +195,12 @@ def _known(file: Path) -> asyncssh.SSHKnownHosts:
         raise NotConfigured(reason, hint=hint) from error
     except ValueError as error:
         raise NotConfigured(f"{file} is not a file of known hosts: {error}") from error
+
+
+def _cancellations() -> int:
+    """How often this task was cancelled so far; others may have got over it long ago."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _never_asked(error: BaseException | None) -> bool:

@@ -20,6 +20,17 @@ async def test_an_estimate_that_was_too_high_halts_nothing(world: World) -> None
     assert (await world.swap("large")).outcome == "ready"
 
 
+async def test_what_a_model_takes_is_known_although_it_was_asked_for_while_it_ran(
+    world: World,
+) -> None:
+    """A swap that changes nothing measures nothing, and makes no load seem quick."""
+    await world.swap("small")
+    known = await world.history.measured("small"), await world.history.expected_s("small")
+    assert (await world.swap("small")).outcome == "ready"
+    assert (await world.history.measured("small"), await world.history.expected_s("small")) == known
+    assert all(known)
+
+
 async def test_a_pair_that_is_half_dead_can_be_swapped_away(world: World) -> None:
     await world.swap("pair")
     world.host.nodes["spark2"].end()
