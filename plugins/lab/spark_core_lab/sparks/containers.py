@@ -104,6 +104,7 @@ class Container:
                 "ExitCode": state.get("ExitCode", 0),
                 "StartedAt": state.get("StartedAt", "0001-01-01T00:00:00Z"),
                 "FinishedAt": state.get("FinishedAt", "0001-01-01T00:00:00Z"),
+                **({"Health": state["Health"]} if "Health" in state else {}),
             },
             "RestartCount": state.get("RestartCount", 0),
             "Image": "sha256:" + "5a" * 32,

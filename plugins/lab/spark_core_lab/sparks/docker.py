@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .containers import PATIENCE, Container, containers, fail, find, need, now
 from .lifetimes import begin, remove, start, stop, supervise
 from .place import VARIABLE, fault, here, kill_group, locked, refresh_memory, write_json
+from .swarm import inspect_tasks, node_row, service
 
 # ------------------------------------------------------------------------------------ running
 
@@ -152,18 +153,33 @@ def logs(words: Sequence[str]) -> int:
     options = parser("logs")
     options.add_argument("-f", "--follow", action="store_true")
     options.add_argument("--since")
+    options.add_argument("-t", "--timestamps", action="store_true")
     options.add_argument("-n", "--tail", default="all")
     options.add_argument("name")
     given = options.parse_args(words)
     container = need(given.name)
     text = container.log.read_bytes()
     lines = text.splitlines(keepends=True)
+    if given.timestamps:
+        lines = list(stamped(container, lines, given.since or ""))
     shown = lines if given.tail == "all" else lines[-int(given.tail) :] if int(given.tail) else []
     sys.stdout.buffer.write(b"".join(shown))
     sys.stdout.buffer.flush()
     if given.follow:
         follow(container, len(text))
     return 0
+
+
+def stamped(container: Container, lines: Sequence[bytes], since: str) -> Iterator[bytes]:
+    """*lines* after *since* with times: each a nanosecond after the one before it, from the start.
+
+    When they were really written nobody has noted; in their order they are.
+    """
+    second, _, fraction = container.state["StartedAt"].rstrip("Z").partition(".")
+    for number, line in enumerate(lines, int(fraction)):
+        moment = f"{second}.{number:09}Z"
+        if moment >= since:
+            yield moment.encode() + b" " + line
 
 
 def execute(words: Sequence[str]) -> int:
@@ -322,6 +338,8 @@ def inspect(words: Sequence[str]) -> int:
     options.add_argument("--type")
     options.add_argument("names", nargs="+")
     given = options.parse_args(words)
+    if given.type == "task":
+        return inspect_tasks(given.names)
     found = [find(name) for name in given.names]
     shown = [container.inspected() for container in found if container is not None]
     if given.format:
@@ -410,6 +428,21 @@ def image(words: Sequence[str]) -> int:
     return 0
 
 
+def info(words: Sequence[str]) -> int:
+    """``docker info``"""
+    options = parser("info")
+    options.add_argument("-f", "--format", default="{{json .}}")
+    print(rendered(options.parse_args(words).format, node_row()))
+    return 0
+
+
+def orchestrate(words: Sequence[str]) -> int:
+    """What a swarm's manager does, in a process of its own."""
+    from .orchestrator import orchestrate
+
+    return orchestrate(words)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "supervise": supervise,
@@ -428,6 +461,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "cp": copy,
     "image": image,
     "pull": image,
+    "info": info,
+    "service": service,
+    "orchestrate": orchestrate,
 }
 
 
@@ -436,7 +472,7 @@ def main(words: Sequence[str]) -> int:
     words = list(words)
     if words[:1] == ["container"]:
         words = words[1:]
-    if not words or words[0] in ("version", "--version", "info"):
+    if not words or words[0] in ("version", "--version"):
         print("Docker version 0.0.0-lab, a stand-in of spark_core's lab: no containers, processes")
         return 0
     if words[0] not in COMMANDS:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from . import SSHD
-from .place import VARIABLE, read_json, write_json
+from .place import VARIABLE, read_json, wait_until, write_json
+from .swarm import services_of
 
 __all__ = ["HOST", "Spark", "run"]
 
@@ -55,6 +56,9 @@ class Spark:
     ``missing_images``  (names) images that there are not
     ``flattens``        ``launch-cluster.sh`` joins words with spaces, as early versions did
     ``ssh_hangs``       commands over SSH never begin
+    ``no_swarm``        the machine is no node of a swarm
+    ``update_fails``    ``docker service update`` changes nothing, and fails
+    ``update_dies``     ``docker service update`` is killed when it has done its work
     ``knobs``           see :class:`spark_core_lab.knobs.Knobs`
     ==================  ==================================================================
     """
@@ -222,7 +226,17 @@ def run(count: int) -> Iterator[tuple[Spark, ...]]:
             furnish(spark, made)
             stack.callback(spark.close)
             spark.start_sshd()
+        stack.callback(end_services, top)
         yield made
+
+
+def end_services(top: Path) -> None:
+    """Let nobody begin containers any more, on whichever machine."""
+    for file in services_of(top).glob("*/pid"):
+        pid = read_json(file)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(time.monotonic() + PATIENCE, pid)
 
 
 def furnish(spark: Spark, all_: Sequence[Spark]) -> None:

@@ -1,0 +1,83 @@
+"""What must hold before anything is changed; nothing here changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from .binary import Binary, examine
+from .models import Broken, Mark, Options
+from .nodes import Nodes, NodeState
+from .services import Service, Services
+from .settings import Consumer, Plan
+
+__all__ = ["Found", "Look", "check"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is looked at."""
+
+    plan: Plan
+    options: Options
+    file: Path
+    nodes: Nodes
+    services: Services
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is: the binary, each node, and the service."""
+
+    binary: Binary
+    nodes: dict[str, NodeState]
+    mark: Mark
+
+
+async def check(look: Look) -> Found:
+    """See whether the binary can be shipped.
+
+    :raises Broken: it cannot.
+    """
+    plan = look.plan
+    if look.options.verify and not plan.verify:
+        raise Broken("verify", "the plan has no queries, so nothing could be verified")
+    binary = await asyncio.to_thread(examine, look.file, plan.guard_symbols)
+    states = await asyncio.gather(*(look.nodes.look(node, plan.to) for node in plan.nodes))
+    nodes = dict(zip(plan.nodes, states, strict=True))
+    for node, state in nodes.items():
+        _fits(binary, node, state)
+    consumers = plan.consumers or ()
+    service, *others = await look.services.look_at([plan.serves, *(c.service for c in consumers)])
+    _is_here(service, nodes)
+    for consumer, other in zip(consumers, others, strict=True):
+        _is_as_required(consumer, other)
+    return Found(binary, nodes, service.mark)
+
+
+def _fits(binary: Binary, node: str, state: NodeState) -> None:
+    if binary.machine and state.machine != binary.machine:
+        raise Broken("wrong_machine", f"the binary is for {binary.machine}, {node} is another kind")
+    needed = binary.size + state.size
+    if state.free < needed:
+        raise Broken("no_room", f"{node}: {state.free} bytes are free, and {needed} are needed")
+
+
+def _is_here(service: Service, nodes: dict[str, NodeState]) -> None:
+    if service.updating:
+        raise Broken("updating", f"an update of the service {service.name} is under way")
+    known = {state.id for state in nodes.values()}
+    if any(task.node not in known for task in service.present):
+        names = ", ".join(nodes)
+        raise Broken("wrong_node", f"the service {service.name} runs on another node than {names}")
+
+
+def _is_as_required(consumer: Consumer, service: Service) -> None:
+    for key, value in consumer.environment.items():
+        found = service.environment.get(key)
+        if found != value:
+            told = "is not set" if found is None else "is another one"
+            raise Broken(
+                "consumer", f"the consumer {consumer.service}: {key} {told}; it must be {value}"
+            )
