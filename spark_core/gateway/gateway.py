@@ -48,6 +48,18 @@ class Begun:
     backend: Backend
     answer: Connection
 
+    async def whole(self) -> bytes:
+        """All of its body.
+
+        :raises SparkError: the rest does not come, or it is too large.
+        """
+        kept = bytearray()
+        while piece := await self.answer.read():
+            kept += piece
+            if len(kept) > LARGEST_REPLY:
+                raise BackendError(f"{self.backend.name} answered more than {LARGEST_REPLY} bytes")
+        return bytes(kept)
+
 
 class UnknownModel(NotFound):
     """No backend serves the model; ``known`` are those that are served."""
@@ -291,7 +303,7 @@ class Gateway:
         begun = await self.begin(relay, body, ticket, model=model)
         began = time.monotonic()
         try:
-            kept = await _whole(begun)
+            kept = await begun.whole()
         except SparkError as error:
             self.lost(begun.backend.name, error)
             raise
@@ -409,19 +421,6 @@ class Gateway:
         await asyncio.gather(*self._listing.values(), return_exceptions=True)
         for upstream in self._upstreams.values():
             upstream.close()
-
-
-async def _whole(begun: Begun) -> bytes:
-    """The body of an answer that has begun.
-
-    :raises SparkError: the rest does not come, or it is too large.
-    """
-    kept = bytearray()
-    while piece := await begun.answer.read():
-        kept += piece
-        if len(kept) > LARGEST_REPLY:
-            raise BackendError(f"{begun.backend.name} answered more than {LARGEST_REPLY} bytes")
-    return bytes(kept)
 
 
 def _encoded(

@@ -1,0 +1,260 @@
+"""The way out and back: scrubbed, asked, restored. What cannot be scrubbed stays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic_core import from_json, to_json
+
+from spark_core.errors import BackendError, InvalidRequest, NotConfigured, NotFound
+from spark_core.gateway.backends import Relay
+from spark_core.gateway.compositions import Asked, Composed
+from spark_core.gateway.connection import BrokenOff, Connection, Header
+from spark_core.gateway.gateway import Begun, Gateway
+from spark_core.gateway.tickets import Ticket
+from spark_core.state import AuditLog
+
+from ..scrubbing import Redaction, Scrubbed
+from ..withheld import Withheld
+from .auditing import Crossing
+from .events import Event, EventReader
+from .replies import Replies
+from .requests import Outgoing
+from .streams import Stream
+
+__all__ = ["Exit", "FrontierOff", "MakeStream", "open_exit"]
+
+JSON: Final = "application/json"
+EVENTS: Final = "text/event-stream"
+
+#: All that a server outside hears beside the body, its type and its length, and our key.
+TOLD: Final[tuple[Header, ...]] = (
+    (b"accept", b"application/json, text/event-stream"),
+    (b"user-agent", b"spark-core"),
+    (b"x-spark-relayed", b"1"),
+)
+
+#: What callers hear of its head.
+HEARD: Final = (b"retry-after", b"x-ratelimit-")
+
+DONE: Final = b"[DONE]"
+
+
+class FrontierOff(NotFound):
+    """No model outside may be asked."""
+
+
+#: Makes what restores a streamed answer.
+MakeStream = Callable[[Replies], Stream]
+
+
+@asynccontextmanager
+async def open_exit(gateway: Gateway, redaction: Redaction, audit: AuditLog) -> AsyncIterator[Exit]:
+    """The way out of this process."""
+    yield Exit(gateway, redaction, audit)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What was asked, and what puts its answer right."""
+
+    scrubbed: Scrubbed
+    replies: Replies
+    crossing: Crossing
+
+    def headers(self) -> tuple[Header, ...]:
+        """What tells the caller what was done."""
+        counts = sorted(self.scrubbed.counts.items())
+        told = ", ".join(f"{kind}={count}" for kind, count in counts) or "nothing"
+        return (
+            (b"x-spark-redaction", told.encode()),
+            (b"x-spark-redaction-handle", self.scrubbed.handle.encode()),
+            (b"x-spark-scope", self.scrubbed.scope.encode()),
+        )
+
+    async def ended(self, outcome: str) -> None:
+        """Write down that it *ended*, and how much could not be restored."""
+        await self.crossing.ended(outcome, unknown=self.replies.unknown)
+
+
+class Exit:
+    """Lets requests to models outside through, without what is private."""
+
+    def __init__(self, gateway: Gateway, redaction: Redaction, audit: AuditLog) -> None:
+        self._gateway = gateway
+        self._redaction = redaction
+        self._audit = audit
+
+    async def answer(
+        self, relay: Relay, asked: Asked, ticket: Ticket, make_stream: MakeStream
+    ) -> Composed:
+        """The answer of the model outside to what was *asked*, restored.
+
+        :raises FrontierOff: none is configured.
+        :raises UnknownModel: settings do not name the model.
+        :raises SparkError: it could not be asked, or its answer cannot be restored.
+        """
+        body = _parsed(asked.body)
+        model = body.get("model")
+        if not isinstance(model, str):
+            raise InvalidRequest("model: name one of those that settings name")
+        real, hosts = await self._targets(relay, model)
+        crossing = Crossing(self._audit, asked.client, relay.path, model)
+        try:
+            outgoing = Outgoing(body)
+            scrubbed = await self._scrubbed(outgoing, _scope(asked))
+        except Withheld as error:
+            await crossing.stays("withheld", error.counts)
+            return _withheld(error)
+        content = outgoing.put(scrubbed.texts, real)
+        restorer = await self._redaction.restorer(scrubbed.handle)
+        replies = Replies(restorer, outgoing.names, json=_wants_json(body))
+        await crossing.leaves(content, scrubbed.counts, hosts)
+        sent = _Sent(scrubbed, replies, crossing)
+        return await self._ask(relay, content, model, ticket, sent, make_stream)
+
+    async def _targets(self, relay: Relay, model: str) -> tuple[str, str]:
+        """The model's real name, and the hosts that it may be asked at."""
+        try:
+            targets = await self._gateway.targets(relay, model)
+        except NotConfigured:
+            raise FrontierOff(
+                "no model outside may be asked",
+                hint="set url, models and api_key in [plugins.redaction.frontier]",
+            ) from None
+        hosts = {urlsplit(target.backend.url).hostname or "" for target in targets}
+        return targets[0].model or model, ", ".join(sorted(hosts))
+
+    async def _scrubbed(self, outgoing: Outgoing, scope: str | None) -> Scrubbed:
+        return await self._redaction.scrub(outgoing.texts, scope, pointers=outgoing.places)
+
+    async def _ask(
+        self,
+        relay: Relay,
+        content: bytes,
+        model: str,
+        ticket: Ticket,
+        sent: _Sent,
+        make_stream: MakeStream,
+    ) -> Composed:
+        outside = replace(ticket, headers=TOLD)
+        async with sent.crossing.watched():
+            begun = await self._gateway.begin(relay, content, outside, model=model, own_key=True)
+            headers = (*_heard(begun.answer), *sent.headers())
+            if _kind(begun.answer) == EVENTS and begun.answer.status == 200:
+                told = _streamed(begun, sent, make_stream(sent.replies))
+                return Composed(told, EVENTS, 200, headers)
+            with closing(begun.answer):
+                value = await _whole(begun)
+            restored = to_json(sent.replies.restored(value))
+            await sent.ended(str(begun.answer.status))
+            unknown = (b"x-spark-redaction-unknown", b"%d" % sent.replies.unknown)
+            return Composed(restored, JSON, begun.answer.status, (*headers, unknown))
+
+
+async def _whole(begun: Begun) -> Any:
+    """An answer that comes at once, whether it says that it failed or not.
+
+    :raises BackendError: it cannot be restored, or is about our key.
+    """
+    status, told = begun.answer.status, begun.backend.name
+    if status in (401, 403):
+        raise BackendError(
+            f"{told} refused the gateway's key (status {status})",
+            hint="look at api_key in [plugins.redaction.frontier]",
+        )
+    body = await begun.whole()
+    if _kind(begun.answer) != JSON or 300 <= status < 400:
+        raise BackendError(f"{told} answered with status {status}, and not with JSON")
+    try:
+        return from_json(body)
+    except ValueError:
+        raise BackendError(f"{told} answered with what is not JSON") from None
+
+
+async def _streamed(begun: Begun, sent: _Sent, stream: Stream) -> AsyncGenerator[bytes, None]:
+    """An answer that comes event by event, restored."""
+    reader = EventReader()
+    async with sent.crossing.watched():
+        with closing(begun.answer):
+            while piece := await begun.answer.read():
+                if said := b"".join(_event(event, stream) for event in reader.feed(piece)):
+                    yield said
+            if reader.is_within:
+                raise BrokenOff(f"{begun.backend.name} ended its answer within an event")
+            if rest := _encoded(stream.rest()):
+                yield rest
+        await sent.ended("200")
+
+
+def _event(event: Event, stream: Stream) -> bytes:
+    if event.data is None:
+        return event.encoded()
+    if event.data.strip() == DONE:
+        return _encoded(stream.rest()) + event.encoded()
+    try:
+        value = from_json(event.data)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise BackendError("the answer has an event that is no JSON object")
+    *held, last = stream.restored(value)
+    return _encoded(held) + event.encoded(to_json(last))
+
+
+def _encoded(said: Any) -> bytes:
+    """Events more than came, with their names where they have one."""
+    pieces = []
+    for value in said:
+        kind = value.get("type")
+        others = (b"event: " + kind.encode(),) if isinstance(kind, str) else ()
+        pieces.append(Event(to_json(value), others).encoded())
+    return b"".join(pieces)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidRequest("the body is not JSON") from None
+    return value
+
+
+def _scope(asked: Asked) -> str | None:
+    scope = dict(asked.headers).get(b"x-spark-scope", b"").decode("latin-1")
+    return scope or None
+
+
+def _wants_json(body: Mapping[str, Any]) -> bool:
+    """Whether the model is asked to answer with JSON and nothing else."""
+    text = body.get("text")
+    wanted = text.get("format") if isinstance(text, dict) else body.get("response_format")
+    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+
+
+def _kind(answer: Connection) -> str:
+    """The type of the answer's body; none where it is compressed, which was not asked for."""
+    headers = dict(answer.headers)
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        return ""
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def _heard(answer: Connection) -> list[Header]:
+    return [header for header in answer.headers if header[0].startswith(HEARD)]
+
+
+def _withheld(error: Withheld) -> Composed:
+    """What tells in the shape of OpenAI's errors that nothing was sent, and why."""
+    told = {
+        "message": str(error),
+        "type": "invalid_request_error",
+        "param": error.problems[0].pointer if error.problems else None,
+        "code": "withheld",
+        "problems": [{"pointer": p.pointer, "detail": p.detail} for p in error.problems],
+    }
+    return Composed(to_json({"error": told}), JSON, 422, ((b"x-spark-redaction", b"withheld"),))
