@@ -1,14 +1,98 @@
-"""The vault in a state that tests can look into."""
+"""Redaction over a vault that tests can look into, and detectors that they know."""
 
 from __future__ import annotations
 
-import pytest
+import importlib.util
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
 
+import pytest
+from spark_core_redaction.keys import KeyRing
+from spark_core_redaction.scopes import Lifetime
+from spark_core_redaction.scrubbing import Looking, Redaction
+from spark_core_redaction.vault import Vault
+
+from spark_core.declarations import StateSchema
+from spark_core.state import Leases, State
+from spark_core.testing.clock import ManualClock
 from spark_core.testing.databases import postgresql_server, postgresql_url, state_url
 
 __all__ = ["postgresql_server", "postgresql_url", "state_url"]
+
+SCHEMA = StateSchema("redaction", "spark_core_redaction.migrations")
+LIFETIME = Lifetime(timedelta(days=1), timedelta(days=30))
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def schema() -> StateSchema:
+    return SCHEMA
+
+
+@pytest.fixture(scope="session")
+def lifetime() -> Lifetime:
+    return LIFETIME
+
+
+@pytest.fixture(scope="session")
+def looking() -> ModuleType:
+    """The module ``looking.py`` beside this file."""
+    name = "spark_core_redaction_tests_looking"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("looking.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> AsyncIterator[State]:
+    """The state, in SQLite."""
+    async with State.open(tmp_path / "state.db", [SCHEMA]) as state:
+        yield state
+
+
+@pytest.fixture
+async def each_state(state_url: str) -> AsyncIterator[State]:
+    """The state, on each engine."""
+    async with State.open(state_url, [SCHEMA]) as state:
+        yield state
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    return tmp_path / "vault.key"
+
+
+@pytest.fixture
+def make_vault(key_file: Path, spark_clock: ManualClock) -> Callable[..., Vault]:
+    """A vault over a state, as another process would open it."""
+
+    def make(state: State, keys: str | None = None) -> Vault:
+        ring = KeyRing(keys, key_file)
+        return Vault(state, spark_clock, Leases(state, spark_clock), ring, LIFETIME)
+
+    return make
+
+
+@pytest.fixture
+def vault(state: State, make_vault: Callable[..., Vault]) -> Vault:
+    return make_vault(state)
+
+
+@pytest.fixture
+def make_redaction(vault: Vault, looking: ModuleType) -> Callable[..., Redaction]:
+    """Redaction with detectors that find what a test names."""
+
+    def make(detectors: Looking | None = None, **known: object) -> Redaction:
+        return Redaction(detectors or looking.Known(**known), vault)
+
+    return make
