@@ -19,6 +19,7 @@ from spark_core.contracts.vectors import VectorStore
 from spark_core.errors import TimedOut
 from spark_core.state import Leases
 
+from .alone import alone
 from .annotations.points import AnnotationIndex
 from .drift import Drift, drift_of
 from .indexing import Indexing, Tally
@@ -28,12 +29,6 @@ from .settings import IngestSettings
 from .target import Target
 
 __all__ = ["Index", "IndexReport", "open_index", "warnings", "without_id"]
-
-#: How long a run that was killed keeps the next one waiting at most, in seconds.
-LEASE = 10.0
-
-#: Time between two looks at the lease of another run, in seconds.
-LOOK = 0.25
 
 
 class IndexReport(BaseModel, defer_build=True):
@@ -105,29 +100,10 @@ class Index:
         :raises TimedOut: its time is over; the message says what was done.
         """
         work = Work(self, progress)
-        async with self._alone(f"ingest:{self.name}", what, progress):
+        async with alone(self.leases, f"ingest:{self.name}", what, progress):
             begun = self.runs.noted(self.name, what, self.source)
             async with begun, _limited(work, what, minutes):
                 yield work
-
-    @asynccontextmanager
-    async def _alone(self, lease: str, holder: str, progress: Progress) -> AsyncIterator[None]:
-        """Hold the lease; wait for that of a run that was killed, which nobody renews any more.
-
-        :raises LeaseHeld: its holder lives.
-        """
-        found = await self.leases.current(lease)
-        for _ in range(round(LEASE / LOOK)):
-            if found is None or await self.leases.current(lease) != found:
-                break
-            progress.update(f"waiting for {found.holder}, which may have been killed")
-            await asyncio.sleep(LOOK)
-        else:
-            # Whoever lives has renewed it by now. It is left where a clock was set back.
-            if found:
-                await self.leases.release(found)
-        async with self.leases.hold(lease, LEASE, holder=holder):
-            yield
 
 
 @asynccontextmanager

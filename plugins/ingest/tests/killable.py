@@ -20,7 +20,9 @@ import spark_core_ingest
 import spark_core_qdrant
 from spark_core_cli.installed import Installed
 from spark_core_cli.main import make_command
-from spark_core_ingest import index, indexing
+from spark_core_ingest import alone, indexing
+from spark_core_ingest.entities import registry, resolve
+from spark_core_ingest.entities.registry import Entities
 from spark_core_ingest.ledger import Ledger
 from spark_core_qdrant.store import QdrantCollection, QdrantStore
 
@@ -36,6 +38,7 @@ MOMENTS = {
     QdrantCollection: ["upsert", "delete", "flush"],
     QdrantStore: ["create", "replace"],
     Ledger: ["put", "remove", "clear"],
+    Entities: ["begin", "decisions", "forget", "settle", "put_links", "forget_links", "end"],
 }
 
 passed: Counter[str] = Counter()
@@ -88,8 +91,9 @@ if __name__ == "__main__":
         for name in names:
             watch(owner, name)
     indexing.CHECKPOINT = 200
+    resolve.RECORDS = registry.RECORDS = 40
     if lease := os.environ.get("LEASE"):
-        index.LEASE = float(lease)
+        alone.LEASE = float(lease)
     make_command(lambda config: Installed(everything(), Source.read(config))).main(
         sys.argv[1:], prog_name="spark"
     )

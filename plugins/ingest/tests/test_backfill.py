@@ -419,7 +419,7 @@ async def test_nothing_is_made_when_the_embedder_is_down(desk):
 @pytest.fixture
 def module(monkeypatch):
     """The module, looking at leases as often as it can."""
-    module = sys.modules["spark_core_ingest.index"]
+    module = sys.modules["spark_core_ingest.alone"]
     monkeypatch.setattr(module, "LOOK", 0.0001)
     return module
 

@@ -121,15 +121,14 @@ async def test_a_sync_that_fails_does_not_stop_the_next(crm, spark_open, caplog)
 
 async def test_another_run_is_left_to_itself(crm, spark_open, monkeypatch):
     """The cycle is skipped, and says whose run it met."""
-    monkeypatch.setattr("spark_core_ingest.index.LEASE", 0.0)  # no waiting for it
-    monkeypatch.setattr("spark_core_ingest.index.Index._alone", refusing)
+    monkeypatch.setattr("spark_core_ingest.index.alone", refusing)
     async with scheduled(spark_open, once=True) as (_, events):
         skipped = await told(events, Happening.SKIPPED)
         assert skipped.detail == "ingest:crm_chunks is held by cli ada"
 
 
 @asynccontextmanager
-async def refusing(self, lease, holder, progress):
+async def refusing(leases, lease, holder, progress):
     from spark_core.errors import LeaseHeld
 
     raise LeaseHeld(f"{lease} is held by cli ada")

@@ -132,7 +132,7 @@ async def test_its_time_is_limited(desk):
 
 async def test_a_second_run_is_told_whose_the_first_is(desk, monkeypatch):
     """Any two runs, here a sync beside a backfill."""
-    monkeypatch.setattr("spark_core_ingest.index.LOOK", 0.0001)
+    monkeypatch.setattr("spark_core_ingest.alone.LOOK", 0.0001)
     asked, desk.embedder.gate = when_asked(desk.embedder), asyncio.Event()
     first = asyncio.create_task(desk.backfill(caller="cli ada"))
     await asked.wait()

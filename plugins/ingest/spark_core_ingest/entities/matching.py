@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import model
 from .profiles import Key, Profile
+from .scratch import scratch
 from .values import trigrams
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def open_matching() -> Iterator[Matching]:
     """An empty database for one run, in a temporary folder of its own."""
     import duckdb
 
-    with tempfile.TemporaryDirectory(prefix="spark-entities-") as folder:
+    with scratch() as folder:
         connection = duckdb.connect(f"{folder}/matching.duckdb")
         try:
             connection.execute(f"SET memory_limit = '{MEMORY}MB'")

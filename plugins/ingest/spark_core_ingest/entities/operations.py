@@ -307,6 +307,8 @@ async def explain(
 ) -> Explanation:
     """Say why two records are, or are not, one."""
     a, b = ordered(_key(request.a), _key(request.b))
+    if a == b:
+        raise Conflict(f"{_name(a)} is one record")
     of = await entities.of([a, b])
     for key in (a, b):
         if key not in of:

@@ -152,6 +152,9 @@ class Entities:
         query = query.order_by(table.c.entity).limit(limit)
 
         def transaction(connection: Connection) -> list[Entity]:
+            if connection.dialect.name == "sqlite":  # which knows capitals of ASCII alone
+                raw: Any = connection.connection.driver_connection
+                raw.create_function("lower", 1, str.lower, deterministic=True)
             return _entities(connection, list(connection.execute(query).scalars()))
 
         return await self._state.read(transaction)
@@ -197,6 +200,19 @@ class Entities:
         entities = sorted({row.entity for row in known.values()})
         _settle_again(connection, entities)
         return before
+
+    async def catch_up(self, before: Sequence[Decision]) -> None:
+        """Act again on what was decided, or taken back, since there was *before*.
+
+        A run that went by that has written over it meanwhile.
+        """
+
+        def transaction(connection: Connection) -> None:
+            for decision in {*before} ^ {*_decisions(connection, None)}:
+                known = tables.member_rows(connection, (decision.a, decision.b))
+                _settle_again(connection, sorted({row.entity for row in known.values()}))
+
+        await self._state.write(transaction)
 
     def _note(
         self, connection: Connection, pair: tuple[Key, Key], verdict: str | None, by: str

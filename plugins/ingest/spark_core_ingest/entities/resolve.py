@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from spark_core import Caller, Progress
 from spark_core.state import Leases
 
+from ..alone import alone
 from ..settings import IngestSettings
 from . import joining
 from .matching import Matching, open_matching
@@ -29,9 +30,6 @@ T = TypeVar("T")
 
 #: One run at a time writes who is who.
 LEASE = "ingest:resolve"
-
-#: How long a run that was killed keeps the next one waiting at most, in seconds.
-TTL = 10.0
 
 
 class ResolveReport(BaseModel, defer_build=True):
@@ -58,7 +56,8 @@ async def resolve(
     """Find out which records are of one person or firm, over all kinds with a `match` table.
 
     The same input gives the same ids, whatever its order. Ids stay when records come and go; what
-    people decided is kept. Needs the database alone. Can be stopped at any moment.
+    people decided is kept, also while it runs. Needs the database alone. Can be stopped at any
+    moment.
     """
     started = time.perf_counter()
     source = source_of(settings)
@@ -67,15 +66,17 @@ async def resolve(
         warning = "no kind says by what its records are recognised: describe its match table"
         return ResolveReport(**nothing, warnings=[warning], seconds=0.0)
     total = sum((await source.counts()).values())
-    async with leases.hold(LEASE, TTL, holder=f"a resolve by {caller.name}"):
+    async with alone(leases, LEASE, f"a resolve by {caller.name}", progress):
         run = await entities.begin()
         with open_matching() as matching:
             await matched(matching, settings, total, progress)
-            decisions = [(d.a, d.b, d.verdict) for d in await entities.decisions()]
+            decided = await entities.decisions()
+            verdicts = [(d.a, d.b, d.verdict) for d in decided]
             progress.update("joining")
-            await within(matching, lambda: joining.join(matching.connection, decisions))
+            await within(matching, lambda: joining.join(matching.connection, verdicts))
             writing = _Writing(matching, entities, run, progress)
             report = await writing.write(time.perf_counter() - started)
+        await entities.catch_up(decided)
         await entities.end(run, matching.records)
     return report.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
 

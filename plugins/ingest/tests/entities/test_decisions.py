@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from spark_core_ingest.entities.operations import (
+    ListRequest,
     PairRequest,
     ShowRequest,
     confirm,
     explain,
+    list_some,
     refuse,
     related,
     undo_decision,
@@ -150,3 +154,60 @@ async def test_who_has_much_in_common_is_told(town):
     for asked in ("person:2", ids["person:1"]):
         (other,) = (await related(ShowRequest(entity=asked), town.entities)).related
         assert other.entity == ids["person:3"]
+
+
+@pytest.mark.parametrize("phase", ["comparing", "joining", "writing entities", "writing links"])
+async def test_what_is_decided_during_a_run_holds_after_it(town, phase):
+    """Whether the run has read the decisions before or not; also what is taken back."""
+    ada, ben = ADA | {"phone": "+43155501"}, {"name": "Ben Example", "email": "ben@example.org"}
+    eve = {"name": "Eve Sample", "email": "eve@example.org"}
+    town.people(ada, ada, ben, {"name": "Bertram Sample"}, eve, eve)
+    await town.resolve()
+    await town.entities.decide(("person", "5"), ("person", "6"), "refuse", "Ada")
+    town.people(
+        ada, ada | {"phone": None}, ben, {"name": "Bertram Sampel"}, eve, eve, {"name": "X"}
+    )
+    decided, update = asyncio.Event(), town.progress.update
+    deciding = []
+
+    async def decide() -> None:
+        await town.entities.decide(("person", "1"), ("person", "2"), "refuse", "Ada")
+        await town.entities.decide(("person", "3"), ("person", "4"), "confirm", "Ada")
+        await town.entities.decide(("person", "5"), ("person", "6"), None, "Ada")
+        decided.set()
+
+    def told(name: str, **more: object) -> None:
+        update(name, **more)
+        if name == phase and not deciding:
+            deciding.append(asyncio.ensure_future(decide()))
+
+    town.progress.update = told
+    catch_up = town.entities.catch_up
+
+    async def later(before: object) -> None:
+        await decided.wait()
+        await catch_up(before)
+
+    town.entities.catch_up = later
+    await town.resolve()
+    assert await town.together() == [["person:3", "person:4"], ["person:5", "person:6"]]
+    town.entities.catch_up, town.progress.update = catch_up, update
+    await town.resolve()
+    assert await town.together() == [["person:3", "person:4"], ["person:5", "person:6"]]
+
+
+async def test_a_record_is_not_explained_beside_itself(town):
+    """It is one, whatever it says."""
+    town.people(ADA)
+    await town.resolve()
+    with pytest.raises(Conflict, match="person:1 is one record"):
+        await explain(PairRequest(a="person:1", b="person:1"), town.settings, town.entities, None)
+
+
+@pytest.mark.parametrize("asked", ["Émile", "émile zo", "ÉMILE", "zola"])
+async def test_entities_are_listed_by_name_in_any_script(town, asked):
+    """Capitals make no difference, with marks neither."""
+    town.people({"name": "Émile Zola"}, {"name": "Jan Žižka"})
+    await town.resolve()
+    found = await list_some(ListRequest(name=asked), town.entities)
+    assert [line.name for line in found.entities] == ["Émile Zola"]

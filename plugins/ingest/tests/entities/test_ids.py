@@ -159,12 +159,29 @@ async def test_an_id_that_never_was_is_not_found(town):
         await town.entities.members("e0")
 
 
-async def test_two_runs_at_once_are_one_too_many(town):
+async def test_two_runs_at_once_are_one_too_many(town, spark_clock):
     """The second is told who is at it."""
     town.people(ADA)
-    async with town.leases.hold("ingest:resolve", holder="a resolve by Grace"):
-        with pytest.raises(LeaseHeld, match="held by a resolve by Grace"):
-            await town.resolve()
+    held = await town.leases.acquire("ingest:resolve", 10, holder="a resolve by Grace")
+    current = town.leases.current
+
+    async def renewed(name):
+        spark_clock.advance(1)
+        await town.leases.renew(held, 10)
+        return await current(name)
+
+    town.leases.current = renewed
+    with pytest.raises(LeaseHeld, match="held by a resolve by Grace"):
+        await town.resolve()
+
+
+async def test_a_run_that_was_killed_is_waited_for(town, monkeypatch):
+    """Whatever the clock says: its lease would last for days."""
+    monkeypatch.setattr("spark_core_ingest.alone.LEASE", 1.0)
+    town.people(ADA)
+    await town.leases.acquire("ingest:resolve", 1e6, holder="a resolve by Grace")
+    assert (await town.resolve()).records == 1
+    assert town.progress.phases[0].startswith("waiting for a resolve by Grace")
 
 
 async def test_the_database_is_left_as_it_was(town, fingerprint):
