@@ -158,10 +158,12 @@ stop() {
     fi
     exec 7>>"$folder/stopping"
     flock -n 7 || return 0
-    (trap '' HUP; exec 9>&-; end "$3" "${found%% *}") </dev/null >>"$folder/stopping" 2>&1 &
+    # Of those that there are now: the next launch may write its own before this has ended.
+    left=$(ls "$folder/environments")
+    (trap '' HUP; exec 9>&-; end "$3" "${found%% *}" "$left") </dev/null >>"$folder/stopping" 2>&1 &
 }
 
-# end GRACE CONTAINER: the launcher first, so that it starts nothing more.
+# end GRACE CONTAINER ENVIRONMENTS: the launcher first, so that it starts nothing more.
 end() {
     newest=$folder/newest pid= id=
     if [ -d "$newest" ]; then
@@ -181,7 +183,9 @@ end() {
     for container in $(docker ps -q --no-trunc --filter "label=$label=${id:-none}"); do
         remove "$1" "$container"
     done
-    rm -f "$folder"/environments/*
+    for file in $3; do
+        rm -f "$folder/environments/$file"
+    done
 }
 
 remove() {

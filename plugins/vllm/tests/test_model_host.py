@@ -10,7 +10,7 @@ import pytest
 from spark_core.errors import BackendError, LeaseLost, NotConfigured, Unavailable
 from spark_core.testing.model_hosts import a_launch, has_container, has_ended, read, until
 
-from .conftest import open_rig
+from .conftest import TEMPLATE, open_rig
 
 pytestmark = pytest.mark.anyio
 
@@ -246,6 +246,18 @@ async def test_secrets_are_in_no_process_list_and_gone_with_the_model(rig):
     for spark in (rig.head, rig.other):
         files = [f for f in (spark.home / ".spark-core").rglob("*") if f.is_file()]
         assert not any(b"not-for-eyes" in file.read_bytes() for file in files)
+
+
+async def test_a_launch_keeps_its_environment_while_what_ran_before_still_ends(pair):
+    """The launcher before lingers for a while after its container is gone."""
+    lingering = ("sh", "-c", 'trap "" TERM; "$@" & wait; sleep 2', "sh")
+    async with open_rig(pair, command=(*lingering, *TEMPLATE)) as rig:
+        await loaded(rig)
+        await rig.host.stop(1)
+        await until(rig, lambda state: not has_container(state))
+        launch = await launched(rig, environment={"NAME": "value"})
+        await until(rig, lambda state: state.nodes["spark1"].port_taken)
+        assert rig.head.received[1]["NAME"] == "value", await read(rig.host, launch.id)
 
 
 async def test_what_is_kept_there_is_for_its_owner_alone(rig):
