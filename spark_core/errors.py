@@ -18,7 +18,8 @@
     ├── SourceError            a record source cannot be read
     ├── BackendError           a backend answered, but not what its contract promises
     ├── Unavailable            a backend cannot be reached just now (see ``retry_after``)
-    │   └── TimedOut           it can be reached, but did not answer in time
+    │   ├── TimedOut           it can be reached, but did not answer in time
+    │   └── DetectionFailed    nobody can say what is private in a text, so it does not leave
     └── StorageFull            there is no room left to write durably
 
 Vendor exceptions are translated into this tree where a plugin meets the vendor.
@@ -36,6 +37,7 @@ from datetime import datetime
 __all__ = [
     "BackendError",
     "Conflict",
+    "DetectionFailed",
     "Forbidden",
     "InvalidRequest",
     "LeaseHeld",
@@ -168,6 +170,14 @@ class Unavailable(SparkError):
 
 class TimedOut(Unavailable):
     """A backend can be reached, but did not answer in time."""
+
+
+class DetectionFailed(Unavailable):
+    """Nobody can say what is private in a text, so it does not leave; ``detector`` failed."""
+
+    def __init__(self, detector: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"the text detector {detector!r} {reason}", hint=hint)
+        self.detector = detector
 
 
 class StorageFull(SparkError):

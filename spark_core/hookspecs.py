@@ -15,6 +15,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .contracts.detection import KnownEntities, TextDetector
     from .contracts.embedding import Embedder
     from .contracts.machines import Machines
     from .contracts.model_hosts import ModelHost
@@ -130,6 +131,22 @@ def spark_register_swap_guards() -> Iterable[SwapGuard]:
 @hookspec
 def spark_register_record_sources() -> Iterable[Provider[RecordSource]]:
     """Offer record sources: they read a CRM. ``[providers] record_source`` chooses one."""
+    return ()
+
+
+@hookspec
+def spark_register_text_detectors() -> Iterable[Provider[TextDetector]]:
+    """Offer detectors of what is private in texts. All of them are asked about every text, and
+    one that fails keeps it from leaving.
+    """
+    return ()
+
+
+@hookspec
+def spark_register_known_entities() -> Iterable[Provider[KnownEntities]]:
+    """Offer the names and numbers of known people and firms, to be looked for in texts. Those
+    that are not configured are left out.
+    """
     return ()
 
 

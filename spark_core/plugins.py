@@ -250,6 +250,8 @@ _OFFERED: Mapping[str, tuple[type, Callable[[Any], tuple[str, ...]]]] = {
     "spark_register_record_sources": (Provider, lambda p: (f"record source {p.name!r}",)),
     "spark_register_machines": (Provider, lambda p: (f"machines {p.name!r}",)),
     "spark_register_model_hosts": (Provider, lambda p: (f"model host {p.name!r}",)),
+    "spark_register_text_detectors": (Provider, lambda p: (f"text detector {p.name!r}",)),
+    "spark_register_known_entities": (Provider, lambda p: (f"known entities {p.name!r}",)),
     "spark_register_swap_guards": (SwapGuard, lambda g: (f"swap guard {g.name!r}",)),
     "spark_register_operations": (Operation, lambda o: (f"operation {o.name!r}", _route(o))),
     "spark_register_backends": (BackendKind, lambda k: (f"kind of backend {k.name!r}",)),

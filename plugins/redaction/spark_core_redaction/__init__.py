@@ -58,6 +58,9 @@ def spark_register_settings() -> Iterable[SettingsSection]:
     """``[plugins.redaction]``, and those within it."""
     return (
         SettingsSection("plugins.redaction", f"{_HERE}.settings:RedactionSettings"),
+        SettingsSection(
+            "plugins.redaction.detection", f"{_HERE}.detection.settings:DetectionSettings"
+        ),
         routes.SECTION,
     )
 
@@ -72,6 +75,9 @@ def spark_register_state_schemas() -> Iterable[StateSchema]:
 def spark_register_resources() -> Iterable[Resource[Any]]:
     """The vault, and what scrubs and restores with it."""
     return (
+        Resource(
+            f"{_HERE}.detection.detecting:Detection", f"{_HERE}.detection.detecting:open_detection"
+        ),
         Resource(f"{_HERE}.vault:Vault", f"{_HERE}.vault:open_vault"),
         Resource(f"{_HERE}.scrubbing:Redaction", f"{_HERE}.opening:open_redaction"),
         routes.EXIT,

@@ -1,0 +1,1 @@
+"""What is found by its written shape alone, whether or not it is valid."""

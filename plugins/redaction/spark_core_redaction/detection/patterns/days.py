@@ -1,0 +1,114 @@
+"""Dates of birth, and other dates and times for who wants these, too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .hits import Hit
+
+__all__ = ["birth_dates", "dates", "day_of"]
+
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        (
+            "jan january januar jänner janvier gennaio enero janeiro januari ledna leden stycznia "
+            "tammikuuta január januára января",
+            "feb february februar feber février febbraio febrero fevereiro februari února únor "
+            "lutego helmikuuta február februára февраля",
+            "mar march märz mrz mars marzo março maart března březen marca maaliskuuta március марта",
+            "apr april avril aprile abril dubna duben kwietnia huhtikuuta április apríla апреля",
+            "may mai mag maggio mayo maio mei maj května květen maja toukokuuta május mája мая",
+            "jun june juni juin giugno junio junho června červen czerwca kesäkuuta június júna июня",
+            "jul july juli juillet luglio julio julho července červenec lipca heinäkuuta július "
+            "júla июля",
+            "aug august août agosto augustus srpna srpen sierpnia elokuuta augusztus augusta августа",
+            "sep sept september septembre settembre septiembre setembro září września syyskuuta "
+            "szeptember septembra сентября",
+            "oct okt october oktober octobre ottobre octubre outubro října říjen października "
+            "lokakuuta október októbra октября",
+            "nov november novembre noviembre novembro listopadu listopad listopada marraskuuta "
+            "novembra ноября",
+            "dec dez december dezember décembre dicembre diciembre dezembro prosince prosinec "
+            "grudnia joulukuuta decembra декабря",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}
+_MONTH = "(?:" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")\.?"
+_ORDINAL = r"(?:st|nd|rd|th|er|º|\.)?"
+_FULL = re.compile(
+    rf"""(?<![\w.,/-])(?:
+    (?P<iso>\d{{4}}[-./\ ]\d{{1,2}}[-./\ ]\d{{1,2}})
+    |(?P<numbers>\d{{1,2}}\s?[-./]\s?\d{{1,2}}\s?[-./]\s?(?:\d{{4}}|\d{{2}}))
+    |(?P<day_first>\d{{1,2}}{_ORDINAL}[\ -]?(?:of\ |de\ |d')?{_MONTH}[\ ,-]{{1,2}}(?:de\ |del\ )?\d{{4}})
+    |(?P<month_first>{_MONTH}\ ?\d{{1,2}}{_ORDINAL},?\ \d{{4}})
+    |(?P<cjk>\d{{4}}\s?[年년]\s?\d{{1,2}}\s?[月월]\s?\d{{1,2}}\s?[日일])
+    )(?![\w/]|[.-]\d)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SOLID = re.compile(
+    r"(?<![\w.,/-])(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![\w.,/-])"
+)
+
+_BORN = re.compile(
+    r"(?:\bborn|\bbirth|\bd\.?o\.?b\b|\bgeb(?:\.|oren|urt)|naissance|\bnée?\b|\bnat[oa]\b|nascita|"
+    r"\bnacid|nacimiento|nascid|nascimento|geboorte|\bnar(?:\.|oze|od)|\bur(?:\.|odz)|syntym|synty|"
+    r"\bszül|\bfödd?|\bfødt|\bfødsel|födelse|рожд|родил|дата нар|γεννή|γέννησ|doğum|生年月日|出生|"
+    r"生まれ|생년월일|출생|ميلاد|לידה|\*)[^\n]{0,35}$",
+    re.IGNORECASE,
+)
+#: A day in such a year is a birthday whatever stands around it: few other days are that old.
+_OLDEST, _YOUNGEST = 1900, 2008
+
+
+def birth_dates(text: str) -> Iterator[Hit]:
+    """Days of birth: those that are called so, and days that lie long ago."""
+    for pattern in (_FULL, _SOLID):
+        for match in pattern.finditer(text):
+            day = day_of(match[0])
+            called = _BORN.search(text, max(0, match.start() - 50), match.start())
+            if called or (day and _OLDEST <= int(day[:4]) <= _YOUNGEST and pattern is _FULL):
+                yield Hit("BIRTH_DATE", *match.span(), day or match[0], 1.0 if called else 0.6)
+
+
+def day_of(written: str) -> str:
+    """``YYYYMMDD`` of a day, the day before the month where both may be; else an empty text."""
+    numbers = [int(n) for n in re.findall(r"\d+", written)]
+    if len(numbers) == 1 and len(written) == 8:
+        return written
+    named = re.search(r"[^\W\d_]{3,}", re.sub(r"(?i)\b(?:of|del?|d)\b", "", written))
+    if named and named[0].casefold() in _MONTHS and len(numbers) == 2:
+        return _joined(max(numbers), _MONTHS[named[0].casefold()], min(numbers))
+    if len(numbers) != 3:
+        return ""
+    first, second, third = numbers
+    if first > 31:
+        return _joined(first, second, third)
+    year = third + (0 if third > 99 else 1900 if third > 30 else 2000)
+    return _joined(year, second, first) or _joined(year, first, second)
+
+
+def _joined(year: int, month: int, day: int) -> str:
+    return f"{year:04}{month:02}{day:02}" if 1 <= month <= 12 and 1 <= day <= 31 else ""
+
+
+_PARTIAL = re.compile(
+    rf"""(?<![\w.,/-])(?:
+    \d{{1,2}}{_ORDINAL}\ (?:of\ )?{_MONTH}(?:\ \d{{2,4}})?|{_MONTH}\ \d{{1,4}}{_ORDINAL}(?:,\ \d{{4}})?
+    |\d{{1,2}}:\d{{2}}(?::\d{{2}})?(?:\ ?[ap]\.?m\.?)?|\d{{1,2}}\ ?[ap]m
+    |(?:19|20)\d{{2}}
+    |(?:mon|tues|wednes|thurs|fri|satur|sun)day|today|tomorrow|yesterday|tonight
+    |(?:last|next|this)\ (?:week|month|year|night)
+    )(?!\w)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def dates(text: str) -> Iterator[Hit]:
+    """All dates and times, for who wants none of them to be seen."""
+    for pattern in (_FULL, _SOLID, _PARTIAL):
+        for match in pattern.finditer(text):
+            yield Hit("DATE", *match.span(), day_of(match[0]) or match[0].casefold(), 0.6)
