@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 import httpx
 import pytest
@@ -20,10 +21,12 @@ from .conftest import MODELS, Folder, Serve, receipt
 
 pytestmark = pytest.mark.anyio
 
-HF_TOKEN = "hf_NobodyShouldEverReadThisOne"
-API_KEY = "key-that-nobody-should-read"
-WEBHOOK = "a-webhook-secret-of-32-characters"
-RECEIVER = "path-of-a-receiver-that-is-secret"
+# New ones each time: the list of processes is the whole computer's, where somebody may be editing
+# this file.
+HF_TOKEN = f"hf_{token_hex(16)}"
+API_KEY = f"key-{token_hex(16)}"
+WEBHOOK = f"secret-of-a-webhook-{token_hex(16)}"
+RECEIVER = f"receiver-{token_hex(16)}"
 SECRETS = [HF_TOKEN, API_KEY, WEBHOOK, RECEIVER]
 
 SECRET_MODELS = f"""{MODELS}
