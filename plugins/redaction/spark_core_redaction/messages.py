@@ -7,40 +7,32 @@ from typing import Any, Final
 
 from spark_core.errors import InvalidRequest, Problem
 
+from .exit.refusing import check_object
+from .exit.words import PROTOCOL, WORDS
 from .forms import JsonText
 
-__all__ = ["texts_in", "with_texts"]
-
-#: What keys are called that say nothing about anybody.
-_KEYS: Final = frozenset(
-    (
-        "annotations", "arguments", "audio", "call_id", "content", "custom", "data",
-        "description", "detail", "file", "file_data", "file_id", "filename", "format", "function",
-        "function_call", "id", "image_url", "input", "input_audio", "name", "output", "parameters",
-        "reasoning", "refusal", "role", "status", "strict", "summary", "text", "title",
-        "tool_call_id", "tool_calls", "type", "url",
-    )
-)  # fmt: skip
-
-#: What these keys may say without being looked at.
-_WORDS: Final = {
-    "role": frozenset(("assistant", "developer", "function", "system", "tool", "user")),
-    "type": frozenset(
-        (
-            "custom", "custom_tool_call", "file", "function", "function_call",
-            "function_call_output", "image_url", "input_audio", "input_file", "input_image",
-            "input_text", "message", "object", "output_text", "reasoning", "refusal", "string",
-            "summary_text", "text",
-        )
-    ),
-}  # fmt: skip
+__all__ = ["refuse_unreadable", "texts_in", "with_texts"]
 
 #: Deeper than any message is.
 _DEEPEST: Final = 60
 
 
+def refuse_unreadable(value: Any, pointer: str) -> None:
+    """See that there is nothing in *value* that cannot be read, such as pictures.
+
+    :raises Withheld: there is.
+    """
+    if isinstance(value, dict):
+        check_object(value, pointer, nested=False)
+        for name, inner in value.items():
+            refuse_unreadable(inner, f"{pointer}/{_told(name)}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            refuse_unreadable(inner, f"{pointer}/{number}")
+
+
 def texts_in(value: Any, pointer: str, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Every text in *value*, also what keys are called, with a JSON pointer to it.
+    """Every text in *value*, also what fields are called, with a JSON pointer to it.
 
     :raises InvalidRequest: it is nested too deeply.
     """
@@ -51,9 +43,9 @@ def texts_in(value: Any, pointer: str, key: str = "", depth: int = 0) -> Iterato
             yield pointer, _as_it_is(key, value)
     elif isinstance(value, dict):
         for name, inner in value.items():
-            below = f"{pointer}/{_escaped(name)}" if name in _KEYS else f"{pointer}/*"
-            if name not in _KEYS:
-                yield pointer, name
+            below = f"{pointer}/{_told(name)}"
+            if name not in PROTOCOL:
+                yield below, name
             yield from texts_in(inner, below, name, depth + 1)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
@@ -66,7 +58,7 @@ def with_texts(value: Any, texts: Iterator[str], key: str = "") -> Any:
         return value if _is_plain(key, value) else next(texts)
     if isinstance(value, dict):
         return {
-            (name if name in _KEYS else next(texts)): with_texts(inner, texts, name)
+            (name if name in PROTOCOL else next(texts)): with_texts(inner, texts, name)
             for name, inner in value.items()
         }
     if isinstance(value, list):
@@ -75,7 +67,8 @@ def with_texts(value: Any, texts: Iterator[str], key: str = "") -> Any:
 
 
 def _is_plain(key: str, value: str) -> bool:
-    return value in _WORDS.get(key, ())
+    """Whether it is a word of the API's own."""
+    return value in WORDS.get(key, ())
 
 
 def _as_it_is(key: str, value: str) -> str:
@@ -83,5 +76,6 @@ def _as_it_is(key: str, value: str) -> str:
     return JsonText(value) if key == "arguments" else value
 
 
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+def _told(name: str) -> str:
+    """*name* in a pointer; what others call a field is not told."""
+    return name if name in PROTOCOL else "*"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from spark_core.errors import InvalidRequest, Problem
 
 from .forms import JsonText
-from .messages import texts_in, with_texts
+from .messages import refuse_unreadable, texts_in, with_texts
 from .scrubbing import Redaction
 from .vault import Vault
 
@@ -92,6 +92,7 @@ async def scrub(request: ScrubRequest, redaction: Redaction) -> ScrubResponse:
     Where something private might be left, nothing is answered but where, and of which kind.
     """
     texts, pointers = request.texts()
+    refuse_unreadable(request.messages, "/messages")
     scrubbed = await redaction.scrub(texts, request.scope, pointers=pointers)
     told = request.told(list(scrubbed.texts))
     return ScrubResponse(**told, handle=scrubbed.handle, counts=dict(scrubbed.counts))

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import spark_core_http
+import spark_core_redaction
+from falcon.testing import DEFAULT_HOST, ASGIConductor
+from spark_core_http import create_app
 from spark_core_redaction.keys import KeyRing
 from spark_core_redaction.scopes import Lifetime
 from spark_core_redaction.scrubbing import Looking, Redaction
 from spark_core_redaction.vault import Vault
 
+from spark_core import Provider, Spark
+from spark_core.contracts.detection import KnownEntities, KnownEntity
 from spark_core.declarations import StateSchema
+from spark_core.plugins import Plugin, Plugins
+from spark_core.settings import Source
+from spark_core.spark import compose
 from spark_core.state import Leases, State
 from spark_core.testing.clock import ManualClock
 from spark_core.testing.databases import postgresql_server, postgresql_url, state_url
+from spark_core.testing.plugins import installed, plugin
 
 __all__ = ["postgresql_server", "postgresql_url", "state_url"]
 
@@ -96,3 +107,53 @@ def make_redaction(vault: Vault, looking: ModuleType) -> Callable[..., Redaction
         return Redaction(detectors or looking.Known(**known), vault)
 
     return make
+
+
+# -------------------------------------------------------------------------- everything together
+
+#: The customers of a firm that is not there.
+CUSTOMERS = (
+    KnownEntity("1", names=("Ada Example",), given="Ada", family="Example", numbers=("C-4711",)),
+    KnownEntity("2", names=("Ben Sample",), emails=("ben@sample.example",)),
+    KnownEntity("3", "ORGANIZATION", names=("Sample & Sons",)),
+)
+
+
+class Crm:
+    """Knows *CUSTOMERS*."""
+
+    async def version(self) -> str:
+        return "1"
+
+    async def entities(self, *, batch: int = 5000) -> AsyncGenerator[Sequence[KnownEntity], None]:
+        yield CUSTOMERS
+
+
+@asynccontextmanager
+async def open_crm() -> AsyncIterator[KnownEntities]:
+    yield Crm()
+
+
+@pytest.fixture
+def plugins() -> Plugins:
+    """Core, the HTTP host, this plugin, and a CRM."""
+    return installed(
+        Plugin("http", "spark-core-http", "0", module=spark_core_http),
+        Plugin("redaction", "spark-core-redaction", "0", module=spark_core_redaction),
+        plugin("crm", spark_register_known_entities=lambda: [Provider("crm", open_crm)]),
+    )
+
+
+@pytest.fixture
+async def spark(tmp_path: Path, spark_clock: ManualClock, plugins: Plugins) -> AsyncIterator[Spark]:
+    source = Source(None, tmp_path, {"http": {"allowed_hosts": [DEFAULT_HOST]}}, {}, {})
+    spark = compose(source, clock=spark_clock, plugins=plugins)
+    yield spark
+    await spark.resolver.aclose()
+
+
+@pytest.fixture
+async def client(spark: Spark) -> AsyncIterator[ASGIConductor]:
+    """A client over HTTP."""
+    async with ASGIConductor(create_app(spark=spark)) as conductor:
+        yield conductor
