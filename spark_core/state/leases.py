@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -116,18 +116,27 @@ class Leases:
 
     @asynccontextmanager
     async def hold(
-        self, name: str, ttl: float = 30.0, *, holder: str | None = None
+        self,
+        name: str,
+        ttl: float = 30.0,
+        *,
+        holder: str | None = None,
+        until: Callable[[float], None] = lambda moment: None,
     ) -> AsyncIterator[Lease]:
         """Hold a lease for as long as the block runs, renewing it on the way.
+
+        *until* is told, each time it is renewed, up to which time of the event loop the block
+        may go on: whoever was put to sleep can see it before anything else happens.
 
         :raises LeaseHeld: somebody has it.
         :raises LeaseLost: it was lost; the block was cancelled where it stood.
         """
         end = asyncio.get_running_loop().time() + ttl * _LAST
         lease = await self.acquire(name, ttl, holder=holder)
+        until(end)
         try:
             async with asyncio.timeout_at(end) as lost:
-                renewing = asyncio.create_task(self._keep(lease, ttl, lost))
+                renewing = asyncio.create_task(self._keep(lease, ttl, lost, until))
                 try:
                     yield lease
                 finally:
@@ -141,7 +150,9 @@ class Leases:
             with suppress(SparkError):
                 await self.release(lease)
 
-    async def _keep(self, lease: Lease, ttl: float, lost: asyncio.Timeout) -> None:
+    async def _keep(
+        self, lease: Lease, ttl: float, lost: asyncio.Timeout, until: Callable[[float], None]
+    ) -> None:
         """Renew four times per time to live, and put off the end of the block each time.
 
         Where renewing fails, or hangs, the block ends before the lease does.
@@ -159,6 +170,7 @@ class Leases:
             if lost.expired():
                 return
             lost.reschedule(end)
+            until(end)
 
 
 def _table() -> TableClause:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from spark_core.clock import Clock
 from spark_core.errors import LeaseLost, SparkError
@@ -18,6 +18,7 @@ from .book import Book, Ended, Entry, Fire, Run, RunState
 from .current import Current, current
 from .jobs import Planned
 from .settings import SchedulerSettings
+from .stepwise import Stepwise
 
 __all__ = ["Dispatcher", "fire_of", "next_at"]
 
@@ -26,7 +27,7 @@ LOOK: Final = 1.0
 
 log = logging.getLogger(__name__)
 
-Do = Callable[[Planned, Run], Awaitable[Ended]]
+Do = Callable[[Planned, Run], Coroutine[Any, Any, Ended]]
 
 
 def fire_of(job: Planned, entry: Entry, now: datetime) -> Fire | None:
@@ -67,7 +68,7 @@ class Dispatcher:
     """Runs jobs under a lease: each look starts all that is due and not in flight.
 
     What there is to do follows from the book and the clock alone, so a look that comes late
-    leaves nothing out, and one too many does no harm.
+    leaves nothing out, and one too many does no harm. *may* says whether the lease still lasts.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Dispatcher:
         clock: Clock,
         do: Do,
         settings: SchedulerSettings,
+        may: Callable[[], bool] = lambda: True,
     ) -> None:
         self._jobs = jobs
         self._book = book
@@ -85,6 +87,7 @@ class Dispatcher:
         self._clock = clock
         self._do = do
         self._settings = settings
+        self._may = may
         self._wake = asyncio.Event()
         self.running: dict[str, asyncio.Task[None]] = {}
 
@@ -122,9 +125,10 @@ class Dispatcher:
 
     async def look(self) -> float:
         """Start what is due; gives the seconds until something may be."""
+        # Of a run that ends while the book is read, the book may not tell yet: not this time.
+        busy = set(self.running)
         entries, now = await self._book.entries(), self._clock.now()
-        # A job whose run ended while the book was read is looked at next time.
-        free = [job for name, job in self._jobs.items() if name not in self.running]
+        free = [job for name, job in self._jobs.items() if name not in busy]
         known = [(job, entries[job.name]) for job in free if job.name in entries]
         fires = [fire for job, entry in known if (fire := fire_of(job, entry, now)) is not None]
         if fires:
@@ -153,7 +157,8 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            ended = await self._do(self._jobs[run.job], run)
+            work = self._do(self._jobs[run.job], run)
+            ended = await Stepwise(work, self._may)
         except asyncio.CancelledError:
             ended = Ended(RunState.INTERRUPTED, "the scheduler was stopped")
             with suppress(SparkError):

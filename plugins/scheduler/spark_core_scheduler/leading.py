@@ -49,6 +49,20 @@ class Pulse:
         return asyncio.get_running_loop().time() - self.beaten_at
 
 
+class Term:
+    """For how long this scheduler leads, by the event loop's clock, if nothing comes between."""
+
+    _until = 0.0
+
+    def extend(self, until: float) -> None:
+        """It leads up to *until*."""
+        self._until = until
+
+    def lasts(self) -> bool:
+        """Whether it still leads."""
+        return asyncio.get_running_loop().time() < self._until
+
+
 async def schedule(spark: Spark, stop: asyncio.Event, pulse: Pulse) -> None:
     """Take part in running jobs until *stop*; lead whenever nobody else does.
 
@@ -83,10 +97,11 @@ async def _lead(
 
     book, leases = await spark.resolver.get(Book), await spark.resolver.get(Leases)
     clock: Clock = await spark.resolver.get(Clock)  # type: ignore[type-abstract]
-    async with leases.hold(LEASE, settings.lease_s) as lease:
+    term = Term()
+    async with leases.hold(LEASE, settings.lease_s, until=term.extend) as lease:
         log.info("this scheduler leads, with %d jobs", len(jobs))
         async with open_worker(spark, settings.patience_s) as worker:
-            dispatcher = Dispatcher(jobs, book, lease, clock, worker.do, settings)
+            dispatcher = Dispatcher(jobs, book, lease, clock, worker.do, settings, term.lasts)
             await dispatcher.run(stop, lambda: pulse.beat("leader", len(dispatcher.running)))
 
 

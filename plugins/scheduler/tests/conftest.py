@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import tomllib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import spark_core_scheduler
 from spark_core_scheduler.book import Book, Ended, Run, RunState
 from spark_core_scheduler.dispatch import Dispatcher
 from spark_core_scheduler.jobs import Invocation, Planned
 from spark_core_scheduler.leading import LEASE
 from spark_core_scheduler.settings import SchedulerSettings
 
+from spark_core import Spark
 from spark_core.declarations import StateSchema
+from spark_core.plugins import Plugin
+from spark_core.settings import Source
+from spark_core.spark import compose
 from spark_core.state import Lease, Leases, State
 from spark_core.testing.clock import ManualClock
 from spark_core.testing.databases import postgresql_server, postgresql_url, state_url
+from spark_core.testing.plugins import installed
 
 __all__ = ["Desk", "postgresql_server", "postgresql_url", "state_url"]
 
 OK = Ended(RunState.OK)
+SCHEDULER = Plugin("scheduler", "spark-core-scheduler", "0", module=spark_core_scheduler)
 
 
 @pytest.fixture
@@ -62,8 +73,6 @@ class Desk:
         return await self.under(lease, *jobs, **settings)
 
     async def under(self, lease: Lease, *jobs: Planned, **settings: Any) -> Dispatcher:
-        from datetime import timedelta
-
         by_name: Mapping[str, Planned] = {job.name: job for job in jobs}
         await self.book.take_over(lease, jobs, timedelta(days=30))
         given = SchedulerSettings(**settings)
@@ -109,3 +118,23 @@ async def desk(state_url: str, spark_clock: ManualClock, deadline: None) -> Asyn
         leases = Leases(state, spark_clock)
         desk = Desk(state, spark_clock, leases, Book(state, leases, spark_clock))
         yield desk
+
+
+Opener = Callable[..., AbstractAsyncContextManager[Spark]]
+
+
+@pytest.fixture
+def open_spark(tmp_path: Path, spark_clock: ManualClock) -> Opener:
+    """Opens a Spark out of core, the scheduler and other plugins, with settings as TOML."""
+
+    @asynccontextmanager
+    async def opened(*plugins: Plugin, toml: str = "", clock: Any = None) -> AsyncIterator[Spark]:
+        source = Source(None, tmp_path, tomllib.loads(toml), {}, {})
+        there = installed(SCHEDULER, *plugins)
+        spark = compose(source, clock=clock or spark_clock, plugins=there)
+        try:
+            yield spark
+        finally:
+            await spark.resolver.aclose()
+
+    return opened

@@ -82,6 +82,24 @@ async def test_in_flight_skip_prevents_duplicate_launches(desk: Desk) -> None:
     assert [f"{run.fire_at:%H:%M}" for run in desk.done] == ["00:00", "00:45"]
 
 
+async def test_a_run_that_ends_during_a_look_is_not_begun_again_by_it(desk: Desk) -> None:
+    """What was read before the end was written knows nothing of it."""
+    go = desk.hold_up("job")
+    leader = await desk.lead(planned())
+    await desk.look(leader)
+    entries = desk.book.entries
+
+    async def slowly() -> object:
+        found = await entries()
+        go.set()
+        await asyncio.gather(*leader.running.values())
+        return found
+
+    desk.book.entries = slowly  # type: ignore[method-assign,assignment]
+    await leader.look()
+    assert len(await desk.book.runs()) == 1
+
+
 async def test_a_slow_job_does_not_delay_others(desk: Desk) -> None:
     """It is in flight for 15 minutes, and everything else comes when it is due."""
     desk.hold_up("slow")
