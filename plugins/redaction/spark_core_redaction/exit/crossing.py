@@ -144,16 +144,17 @@ class Exit:
         outside = replace(ticket, headers=TOLD)
         async with sent.crossing.watched():
             begun = await self._gateway.begin(relay, content, outside, model=model, own_key=True)
+            status = begun.answer.status  # now: others may be answered on its connection later
             headers = (*_heard(begun.answer), *sent.headers())
-            if _kind(begun.answer) == EVENTS and begun.answer.status == 200:
+            if _kind(begun.answer) == EVENTS and status == 200:
                 told = _streamed(begun, sent, make_stream(sent.replies))
                 return Composed(told, EVENTS, 200, headers)
             with closing(begun.answer):
                 value = await _whole(begun)
             restored = to_json(sent.replies.restored(value))
-            await sent.ended(str(begun.answer.status))
+            await sent.ended(str(status))
             unknown = (b"x-spark-redaction-unknown", b"%d" % sent.replies.unknown)
-            return Composed(restored, JSON, begun.answer.status, (*headers, unknown))
+            return Composed(restored, JSON, status, (*headers, unknown))
 
 
 async def _whole(begun: Begun) -> Any:
