@@ -16,7 +16,7 @@ from ..pages import Reader, blocks
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
-PAGES = ("audio", "chat", "coordination", "embeddings", "webhooks")
+PAGES = ("audio", "chat", "coordination", "embeddings", "redaction", "webhooks")
 CONSUMERS = [ROOT / "docs" / "reference" / f"{name}.md" for name in PAGES]
 
 #: What may stand beside `sh`: nothing, if it is run.
