@@ -29,10 +29,17 @@ from .references import resolved
 from .resolution import Resolver
 from .state import AuditEntry, AuditLog
 
-__all__ = ["Change", "undo"]
+__all__ = ["Caller", "Change", "undo"]
 
 #: What was, or is: fields as JSON has them, None where there was nothing.
 Fields = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A need: on whose behalf an operation runs, as the audit names them."""
+
+    name: str
 
 
 @dataclass
@@ -76,7 +83,7 @@ class Change:
 class UndoRequest(BaseModel, defer_build=True):
     """Which change to take back."""
 
-    id: int = Field(ge=1, description="The id of its entry in the audit.")
+    id: int = Field(ge=1, lt=2**63, description="The id of its entry in the audit.")
 
 
 class Undone(BaseModel, defer_build=True):
@@ -90,7 +97,12 @@ class Undone(BaseModel, defer_build=True):
 
 
 async def undo(
-    request: UndoRequest, audit: AuditLog, resolver: Resolver, plugins: Plugins, change: Change
+    request: UndoRequest,
+    audit: AuditLog,
+    resolver: Resolver,
+    plugins: Plugins,
+    change: Change,
+    caller: Caller,
 ) -> Undone:
     """Take back what an audit entry tells, if nothing has changed it since.
 
@@ -100,7 +112,7 @@ async def undo(
     done = _change_of(entry)
     if again := await audit.undoing(entry.id):
         raise Conflict(f"entry {entry.id} was undone before, by {again.actor} (entry {again.id})")
-    await _take_back(entry, done, resolver, plugins)
+    await _take_back(entry, {Change: done, Caller: caller}, resolver, plugins)
     change.tell(done.resource, before=done.after, after=done.before)
     change.undoes = entry.id
     return Undone(
@@ -128,7 +140,9 @@ def _change_of(entry: AuditEntry) -> Change:
     return Change(entry.resource, entry.detail["before"], entry.detail["after"])
 
 
-async def _take_back(entry: AuditEntry, done: Change, resolver: Resolver, plugins: Plugins) -> None:
+async def _take_back(
+    entry: AuditEntry, given: Mapping[Any, object], resolver: Resolver, plugins: Plugins
+) -> None:
     by_name = {operation.name: operation for operation in plugins.operations()}
     operation = by_name.get(entry.action)
     if operation is None:
@@ -137,4 +151,4 @@ async def _take_back(entry: AuditEntry, done: Change, resolver: Resolver, plugin
         raise Conflict(f"{entry.action} cannot be undone")
     function = resolved(operation.undo)
     with contained(f"undoing {entry.action}"):
-        await function(**await resolver.fill(function, {Change: done}))
+        await function(**await resolver.fill(function, given))

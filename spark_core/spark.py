@@ -13,7 +13,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
 from typing import Any, Concatenate, Final, TypeVar, overload
@@ -21,7 +20,7 @@ from typing import Any, Concatenate, Final, TypeVar, overload
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
-from .changes import Change
+from .changes import Caller, Change
 from .clock import Clock, SystemClock
 from .containment import contained
 from .errors import InvalidRequest, NotFound, PluginError, Problem, SparkError
@@ -36,13 +35,6 @@ __all__ = ["Caller", "Spark", "check_request", "compose"]
 
 Q = TypeVar("Q", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Caller:
-    """A need: on whose behalf an operation runs, as the audit names them."""
-
-    name: str
 
 
 class _Silent:

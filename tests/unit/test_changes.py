@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from spark_core.changes import Change, Undone
 from spark_core.errors import Conflict, NotFound, PluginError, Unavailable
 from spark_core.operations import Effect, Empty, Operation
-from spark_core.spark import Spark
+from spark_core.spark import Caller, Spark
 from spark_core.state import AuditEntry, AuditLog
 from spark_core.testing.plugins import SparkOpener, plugin
 
@@ -19,6 +19,9 @@ pytestmark = pytest.mark.anyio
 
 #: What the operations below change.
 shelf: dict[str, str] = {}
+
+#: Who took something back.
+takers: list[str] = []
 
 
 class Book(BaseModel):
@@ -36,7 +39,8 @@ async def put(request: Book, change: Change) -> Book:
     return request
 
 
-async def undo_put(change: Change) -> None:
+async def undo_put(change: Change, caller: Caller) -> None:
+    takers.append(caller.name)
     id = change.resource.removeprefix("book ")
     await asyncio.sleep(0)
     if change.after is None or shelf.get(id) != change.after["title"]:
@@ -123,6 +127,7 @@ async def test_an_undo_restores_and_is_audited(spark: Spark) -> None:
     id = await done(spark, "books.put", "1", "second")
     undone = await undo(spark, id)
     assert (shelf, undone.after) == ({"1": "first"}, {"title": "first"})
+    assert takers[-1] == "bob"
     entry = await newest(spark)
     assert (entry.actor, entry.action, entry.resource) == ("bob", "audit.undo", "book 1")
     assert entry.detail == {

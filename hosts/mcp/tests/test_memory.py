@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from mcp import ClientSession, MCPError
@@ -132,14 +132,44 @@ async def use(session: ClientSession) -> None:
     assert await told(session, "get_entity", entity=hit["entity"]) == entity
 
 
-async def test_mcp_reads_in_three_modes_and_logs_each_write(home: Firm, connect: Connect) -> None:
-    """System 0, item 11: stdio; reads, three modes, logged writes; the CRM stays as it was."""
+async def test_item_11_mcp_reads_in_three_modes_and_logs_each_write(
+    home: Firm, connect: Connect
+) -> None:
+    """Over standard input and output, or HTTP; the CRM stays as it was."""
     before = hashlib.sha256(home.crm.read_bytes()).hexdigest()
     async with connect() as session:
         await use(session)
     assert hashlib.sha256(home.crm.read_bytes()).hexdigest() == before
     entries = home.answer("audit", "list")["entries"]
     assert [e["action"] for e in entries if e["outcome"] == "ok"][:2] == ["audit.undo", "notes.add"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("confirm_link", {"a": "contact:1", "b": "contact:2"}),
+        ("refuse_link", {"a": "contact:1", "b": "contact:2"}),
+        ("tag_entity", {"tag": "vip"}),
+        ("add_note", {"text": "Collects marzipan."}),
+    ],
+)
+async def test_each_write_is_on_the_record_and_can_be_taken_back(
+    home: Firm, err: TextIO, tool: str, arguments: dict[str, str]
+) -> None:
+    """What is there afterwards is what was there before."""
+    async with over_stdio(home, err) as session:
+        entity = (await told(session, "get_entity", entity="contact:1"))["entity"]
+        before = [await told(session, "get_entity", entity=f"contact:{n}") for n in (1, 2)]
+        about = {} if "a" in arguments else {"entity": entity}
+        await told(session, tool, **about, **arguments)
+        entry = (await told(session, "audit_list", limit=1))["entries"][0]
+        assert (entry["detail"]["tool"], entry["outcome"]) == (tool, "ok")
+        assert entry["detail"]["before"] != entry["detail"]["after"]
+        await told(session, "audit_undo", id=entry["id"])
+        after = [await told(session, "get_entity", entity=f"contact:{n}") for n in (1, 2)]
+        assert after == before
+        again = await session.call_tool("audit_undo", {"id": 2**70})
+        assert "invalid-request" in text_of(again)
 
 
 async def test_the_same_over_http(home: Firm) -> None:
