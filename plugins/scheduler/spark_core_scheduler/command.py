@@ -46,7 +46,6 @@ def command(health_host: str | None, health_port: int | None) -> None:
     for noisy in ("httpx", "httpcore", "alembic"):  # httpx would log what is asked, with its query
         logging.getLogger(noisy).setLevel(logging.WARNING)
     spark = compose(Source.read(config))
-    spark.plugins.examine()
     for plugin in spark.plugins.broken():
         log.warning("plugin %s (%s) is broken: %s", plugin.name, plugin.distribution, plugin.error)
     settings = spark.settings.section(SchedulerSettings)
