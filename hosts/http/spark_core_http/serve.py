@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import logging
+import multiprocessing
 import os
 import resource
 import shutil
@@ -21,7 +23,8 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from spark_core.errors import SettingsError, SparkError
 from spark_core.listening import listen, url_of
 from spark_core.settings import Source
-from spark_core.spark import compose
+from spark_core.spark import Spark, compose
+from spark_core.state import State
 
 from .app import make_app
 from .routes import make_routes
@@ -52,12 +55,14 @@ def command(host: str | None, port: int | None, workers: int | None) -> None:
     given = {"host": host, "port": port, "workers": workers}
     changes = {name: value for name, value in given.items() if value is not None}
     with _told():
-        settings = _checked(config).model_copy(update=changes)
+        spark = _checked(config)
+        settings = spark.settings.section(HttpSettings).model_copy(update=changes)
         listener = listen(settings.host, settings.port)
     click.echo(f"Serving at {url_of(listener)} ({settings.workers} workers; Ctrl-C stops)")
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ALWAYS_IMPORTED:
         importlib.import_module(name)
+    _prepare_state(spark)
     _allow_many_files()
     with _shared_metrics():
         Server(config, settings, listener).run()
@@ -99,11 +104,37 @@ def _told() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def _checked(config: str | None) -> HttpSettings:
-    """The settings, when all that the workers will check was found right."""
+def _checked(config: str | None) -> Spark:
+    """What is served, when all that the workers will check was found right.
+
+    They import nothing for that which is not in memory already.
+    """
     spark = compose(Source.read(config))
+    spark.plugins.examine()
     make_routes(spark, max_body=0)
-    return spark.settings.section(HttpSettings)
+    return spark
+
+
+def _prepare_state(spark: Spark) -> None:
+    """Make the state's tables, in a process that ends then, with the libraries that takes.
+
+    What goes wrong there goes wrong in the workers, too, which say so.
+    """
+
+    async def open_state() -> None:
+        try:
+            await spark.resolver.get(State)
+        finally:
+            await spark.resolver.aclose()
+
+    def run() -> None:
+        logging.disable()
+        with suppress(Exception, KeyboardInterrupt):
+            asyncio.run(open_state())
+
+    process = multiprocessing.get_context("fork").Process(target=run, name="state")
+    process.start()
+    process.join()
 
 
 class Server(BaseApplication):  # type: ignore[misc]

@@ -8,6 +8,7 @@ is why its version is pinned: ``tests/test_worker.py`` fails if it changes.
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import struct
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ HEAD_SECONDS: Final = 10.0
 #: sends one upload right after the other is far ahead, and beyond gunicorn's 64 KiB it was cut
 #: off. Reading pauses at 256 KiB, which may come twice over in one piece.
 AHEAD_BYTES: Final = 1024 * 1024
+
+#: What tells a worker to stop.
+STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 # Found on the base: what a subclass finds out, it would look for in the wrong place.
 ASGIProtocol._check_h1c_protocol_available()
@@ -131,7 +135,8 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     """A worker process."""
 
     def init_process(self) -> None:
-        """Use our connections."""
+        """Use our connections. A signal waits until the loop runs: before, uvloop would lose it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         self.protocols: set[Protocol] = set()
         self._serving: asyncio.Task[None] | None = None
         gasgi.ASGIProtocol = Protocol
@@ -139,6 +144,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         self._serving = asyncio.current_task()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         await super()._serve()
 
     def handle_exit_signal(self) -> None:

@@ -1,21 +1,22 @@
-"""The contract ``Machines``, over SSH."""
+"""The contract ``Machines``, over SSH; asyncssh is large, and imported when one is first used."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import shlex
+import subprocess
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
-
-import asyncssh
+from typing import TYPE_CHECKING, Any, Final
 
 from spark_core.contracts.machines import Completed, Machine
 from spark_core.errors import BackendError, InvalidRequest, NotFound, TimedOut, Unavailable
 
-from .connection import Connection, Process, read_key
 from .settings import SshSettings
+
+if TYPE_CHECKING:
+    from .connection import Connection, Process
 
 __all__ = ["SshMachines"]
 
@@ -36,7 +37,7 @@ class SshMachines:
     def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
         self.all: Sequence[Machine] = settings.contract()
-        self._connections = {m.name: Connection(m, settings) for m in self.all}
+        self._connections: dict[str, Connection] = {}
         for machine in self.all:
             if machine.host.rstrip(".").endswith(".local"):
                 log.warning(
@@ -69,7 +70,7 @@ class SshMachines:
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(deadline):
-                    session = connection.session(line, stderr=asyncssh.STDOUT)
+                    session = connection.session(line, stderr=subprocess.STDOUT)
                     process = await stack.enter_async_context(session)
                 process.stdin.write_eof()
                 lines = _Lines(process.stdout)
@@ -93,14 +94,21 @@ class SshMachines:
 
     async def public_key(self) -> str:
         """The public half of the key, as ``authorized_keys`` lists it."""
+        from .connection import read_key
+
         key = await asyncio.to_thread(read_key, self._settings.key_file())
         return str(key.export_public_key(), "ascii").strip()
 
-    def _connection(self, machine: str) -> Connection:
-        if machine not in self._connections:
-            known = ", ".join(self._connections) or "none"
-            raise NotFound(f"there is no machine {machine!r}", hint=f"there are: {known}")
-        return self._connections[machine]
+    def _connection(self, name: str) -> Connection:
+        from .connection import Connection
+
+        if name not in self._connections:
+            machine = next((each for each in self.all if each.name == name), None)
+            if machine is None:
+                known = ", ".join(each.name for each in self.all) or "none"
+                raise NotFound(f"there is no machine {name!r}", hint=f"there are: {known}")
+            self._connections[name] = Connection(machine, self._settings)
+        return self._connections[name]
 
 
 def _line(command: Sequence[str]) -> str:

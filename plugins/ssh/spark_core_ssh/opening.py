@@ -1,4 +1,4 @@
-"""Opens the machines; asyncssh is large, and imported when some machine is first needed."""
+"""Opens the machines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from spark_core.contracts.machines import Machines
 
+from .machines import SshMachines
 from .settings import SshSettings
 
 __all__ = ["open_machines"]
@@ -18,8 +19,6 @@ async def open_machines(settings: SshSettings) -> AsyncIterator[Machines]:
 
     :raises NotConfigured: no machine is named, or not as whom commands run there.
     """
-    from .machines import SshMachines
-
     machines = SshMachines(settings)
     try:
         yield machines

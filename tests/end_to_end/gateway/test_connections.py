@@ -13,7 +13,7 @@ import pytest
 from spark_core_lab.running import Lab
 
 from ...scripted import Peer, answer
-from .conftest import PATIENCE, Backend, Serve, Served, exchange, urls
+from .conftest import PATIENCE, Backend, Serve, Served, eventually, exchange, urls
 from .test_leaving import chat, request
 
 pytestmark = pytest.mark.anyio
@@ -142,6 +142,32 @@ async def test_a_stop_lets_streams_finish_and_idle_connections_go(
         assert await asyncio.to_thread(server.process.wait) == 0
     for _, each in [*idle, (reader, writer)]:
         each.close()
+
+
+#: The first worker is told to stop while it makes its app.
+EARLY = """
+import os, pathlib, signal
+from spark_core_http import serve
+make = serve.make_app
+def make_app(*given):
+    first = pathlib.Path("first")
+    if not first.exists():
+        first.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGTERM)
+    return make(*given)
+serve.make_app = make_app
+"""
+
+
+async def test_a_worker_that_is_told_to_stop_before_it_serves_stops(serve: Serve) -> None:
+    """Else a stop soon after the start takes as long as any request may."""
+    server = serve("", workers=1, change=EARLY)
+    first = int((server.log.parent / "first").read_text())
+
+    async def workers() -> int:
+        return sum(pid != first for pid in server.workers())
+
+    await eventually(workers, lambda others: others > 0)
 
 
 # --------------------------------------------------------------------------------- many, large
