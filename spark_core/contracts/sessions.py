@@ -100,7 +100,7 @@ class SessionFile:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise SessionChanged(f"{self.key} cannot be opened: {error.strerror}") from error
-        with open(descriptor, "rb") as file:
+        with open(descriptor, "rb", buffering=_BLOCK) as file:
             status = os.fstat(file.fileno())
             if status.st_size < self.end or self.inode not in (None, status.st_ino):
                 raise SessionChanged(f"{self.key} was replaced while it was read")
