@@ -112,7 +112,7 @@ class Promotion(BaseModel, defer_build=True):
     id: str
     plan: str
     declared: Plan = Field(exclude=True)
-    options: Options = Options()
+    options: Options = Field(default_factory=Options)
     phase: Phase = Phase.ADMITTED
     outcome: Outcome | None = None
     failure: Failure | None = None

@@ -150,8 +150,13 @@ update() { enter "$1"; shift; docker service update "$@" 9>&-; }
 # services NAME...: each as docker shows it, then the tasks of the first.
 services() {
     docker service inspect "$@" || exit
-    ids=$(docker service ps -q --no-trunc "$1") || exit
-    if [ -n "$ids" ]; then docker inspect --type task $ids; else echo '[]'; fi
+    # A task may be forgotten between the two looks: then docker knows a newer one.
+    for _ in 1 2 3 4 5; do
+        tasks='[]'
+        ids=$(docker service ps -q --no-trunc "$1") || exit
+        [ -n "$ids" ] && ! tasks=$(docker inspect --type task $ids) || break
+    done
+    printf '%s\n' "$tasks"
 }
 
 "$verb" "$@"

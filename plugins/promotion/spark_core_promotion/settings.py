@@ -98,7 +98,7 @@ class Plan(Section):
     )
     manager: Machine | None = None
     service: Service | None = None
-    logs: Logs = Logs()
+    logs: Logs = Field(default_factory=Logs)
     consumers: tuple[Consumer, ...] | None = None
     verify: tuple[Query, ...] = ()
 

@@ -140,7 +140,7 @@ def new_tasks(service: Service, forced: int) -> list[Task]:
     """
     new = [task for task in service.tasks if task.forced > forced]
     for task in new:
-        if task.ended or not task.wanted:
+        if task.ended:  # one that is being ended says why when it has
             reason = f" ({task.error})" if task.error else ""
             hint = ""
             if "unhealthy" in task.error:

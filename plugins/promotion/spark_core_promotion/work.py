@@ -149,7 +149,8 @@ class Work:
                 async for line in lines:
                     await self._history.log(self._promotion, [line])
         except (BackendError, TimedOut) as error:
-            raise Broken("build", error.message) from error
+            program = self._plan.build[0]
+            raise Broken("build", f"the build ({program}) failed: {error.message}") from error
 
     async def _check(self) -> None:
         promotion = self._promotion

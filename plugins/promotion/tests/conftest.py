@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import spark_core_promotion
 import spark_core_ssh
 from spark_core_lab import sparks
 from spark_core_lab.sparks.machine import Spark as Machine
+from spark_core_promotion.history import History
 
 import spark_core.gateway.plugin
 import spark_core.swaps.plugin
@@ -46,6 +48,10 @@ KINDS = {
     "mute": ("2", "GUARD", "MUTE"),
     "lying": ("2", "GUARD", "LIES"),
 }
+
+
+#: Programs that tests let do something else.
+STAND_INS = ("sha256sum", "mv", "cp", "sync", "truncate", "chmod", "stat", "rm", "cat", "uname")
 
 
 @pytest.fixture
@@ -92,12 +98,17 @@ class Office:
     folder: Path
     engines: Callable[[str], Path]
     opener: SparkOpener
+    patch: pytest.MonkeyPatch
     plan: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def machine(self) -> Machine:
         return self.machines[0]
+
+    @property
+    def swarm(self) -> Path:
+        return self.machine.folder.parent / "swarm"
 
     @property
     def home(self) -> Path:
@@ -121,13 +132,76 @@ class Office:
         return self.folder / "engine"
 
     def furnish(self) -> None:
+        """Let the old engine serve, whatever a test before did."""
+        self.ship("new")
+        if not self.home.exists():
+            self._begin()
+        (self.data / "format").write_text("1")
+        if not self._is_tidy():
+            self._reset()
+        for file in (*self.backups(), *self.left_over()):
+            file.unlink()
+        for name in ("engine", "graph-os", "messaging"):
+            (self.swarm / name / "updates").unlink(missing_ok=True)
+        for machine in self.machines:
+            shutil.rmtree(machine.home / ".spark-core", ignore_errors=True)
+        assert self.is_old()
+
+    def tidy(self) -> None:
+        """Let nothing go wrong any more."""
+        for machine in self.machines:
+            machine.start_sshd()
+            for name in ("update_fails", "update_dies", "no_swarm"):
+                (machine.folder / "faults" / name).unlink(missing_ok=True)
+            for name in STAND_INS:
+                (machine.folder / "bin" / name).unlink(missing_ok=True)
+        for name in ("migration", "hangs"):
+            (self.data / name).unlink(missing_ok=True)
+
+    def breaks(self, program: str, text: str = "exit 1") -> None:
+        """Let *program* on the machine do something else."""
+        file = self.machine.folder / "bin" / program
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(0o755)
+
+    def _is_tidy(self) -> bool:
+        return self.is_old() and self.start_period_s() == 2 and not self.environment_changed()
+
+    def environment_changed(self) -> bool:
+        service = json.loads((self.swarm / "graph-os" / "service").read_text())
+        inside = service["Spec"]["TaskTemplate"]["ContainerSpec"]
+        return bool(inside["Env"] != ["GRAPH_BACKEND=fanout"])
+
+    def _reset(self) -> None:
+        new = self.destination.with_name(".reset")
+        shutil.copy(self.engines("old"), new)
+        new.chmod(0o750)
+        new.replace(self.destination)
+        update = ("service", "update", "--force", "--update-order", "stop-first")
+        self.machine.docker(*update, "--health-start-period", "2s", "engine")
+        if self.environment_changed():
+            self.machine.docker(*update, "--env-add", "GRAPH_BACKEND=fanout", "graph-os")
+        until(self.settled)
+
+    def settled(self) -> bool:
+        """Whether the services are as they are to be."""
+        for name in ("engine", "graph-os", "messaging"):
+            service = json.loads((self.swarm / name / "service").read_text())
+            newest = next(iter(self.tasks(name)), None)
+            if newest is None:
+                return False
+            same = newest["Spec"] == service["Spec"]["TaskTemplate"]
+            if not same or newest["Status"]["State"] != "running":
+                return False
+        return True
+
+    def _begin(self) -> None:
         for each in (self.destination.parent, self.data):
             each.mkdir(parents=True)
         shutil.copy(self.engines("old"), self.destination)
         self.destination.chmod(0o750)
         (self.data / "format").write_text("1")
         shutil.copy(self.engines("old"), self.home / "client")
-        self.ship("new")
         ask = f"{self.home}/client {self.socket} version"
         health = ("--health-cmd", ask, "--health-interval", "100ms", "--health-retries", "2")
         self.create(
@@ -137,7 +211,7 @@ class Office:
         )
         for name in ("graph-os", "messaging"):
             self.create(name, "--env", "GRAPH_BACKEND=fanout", command=["sleep", "infinity"])
-        until(lambda: all(self.runs(name) for name in ("engine", "graph-os", "messaging")))
+        until(self.settled)
 
     def create(self, name: str, *options: str, command: Sequence[str]) -> None:
         where = ("--constraint", f"node.hostname=={self.machine.name}")
@@ -158,18 +232,18 @@ class Office:
         return bool(tasks) and tasks[0]["Status"]["State"] == "running"
 
     def tasks(self, name: str = "engine") -> list[dict[str, Any]]:
-        folder = self.machine.folder.parent / "swarm" / name / "tasks"
+        folder = self.swarm / name / "tasks"
         files = sorted(folder.glob("[0-9]*"), key=lambda f: int(f.name), reverse=True)
         return [json.loads(file.read_text()) for file in files]
 
     def updates(self, name: str = "engine") -> list[str]:
         """What ``docker service update`` was told of a service."""
-        file = self.machine.folder.parent / "swarm" / name / "updates"
+        file = self.swarm / name / "updates"
         lines = file.read_text().splitlines() if file.exists() else []
         return [" ".join(json.loads(line)) for line in lines]
 
     def start_period_s(self) -> float:
-        file = self.machine.folder.parent / "swarm" / "engine" / "service"
+        file = self.swarm / "engine" / "service"
         spec = json.loads(file.read_text())["Spec"]["TaskTemplate"]["ContainerSpec"]
         return float(spec["Healthcheck"]["StartPeriod"]) / 1e9
 
@@ -256,6 +330,23 @@ class Office:
         async with self.open() as spark:
             return [each async for each in spark.stream(operation, {"name": "engine", **request})]
 
+    def at(self, phase: str, action: Callable[[], object]) -> None:
+        """Do *action* when a promotion has reached *phase*, before it does anything else."""
+        reach = History.reach
+
+        async def reached(history: History, promotion: Any, now: Any, lease: Any) -> None:
+            await reach(history, promotion, now, lease)
+            if now == phase:
+                await asyncio.to_thread(action)
+
+        self.patch.setattr(History, "reach", reached)
+
+    def put(self, content: bytes) -> None:
+        """Somebody else changes the destination."""
+        new = self.destination.with_name("theirs")
+        new.write_bytes(content)
+        new.replace(self.destination)
+
     async def status(self) -> Any:
         async with self.open() as spark:
             return await spark.call("promote.status", {"name": "engine"})
@@ -274,24 +365,42 @@ def _value(value: Any) -> str:
     return json.dumps(value)
 
 
-Make = Callable[..., AbstractAsyncContextManager[Spark]]
+@pytest.fixture(scope="session")
+def stand(engines: Callable[[str], Path]) -> Iterator[Callable[[int], tuple[Machine, ...]]]:
+    """Machines with an engine that serves, made once; so many of them."""
+    if not Path(sparks.SSHD).exists():
+        pytest.skip("openssh-server is not installed")
+    made: dict[int, tuple[Machine, ...]] = {}
+    with ExitStack() as stack:
+
+        def stand(count: int) -> tuple[Machine, ...]:
+            if count not in made:
+                made[count] = stack.enter_context(sparks.start(count))
+            return made[count]
+
+        yield stand
 
 
 @pytest.fixture
 def make_office(
-    tmp_path: Path, engines: Callable[[str], Path], spark_open: SparkOpener
+    stand: Callable[[int], tuple[Machine, ...]],
+    tmp_path: Path,
+    engines: Callable[[str], Path],
+    spark_open: SparkOpener,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[int], Office]]:
-    """Makes an office of so many machines."""
-    if not Path(sparks.SSHD).exists():
-        pytest.skip("openssh-server is not installed")
-    with ExitStack() as stack:
+    """Makes an office of so many machines, as if nothing had ever been promoted in it."""
+    made: list[Office] = []
 
-        def make(count: int) -> Office:
-            office = Office(stack.enter_context(sparks.start(count)), tmp_path, engines, spark_open)
-            office.furnish()
-            return office
+    def make(count: int) -> Office:
+        office = Office(stand(count), tmp_path, engines, spark_open, monkeypatch)
+        office.furnish()
+        made.append(office)
+        return office
 
-        yield make
+    yield make
+    for office in made:
+        office.tidy()
 
 
 @pytest.fixture
