@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..restoring import Restorer
+from .json_strings import JsonStrings
 from .words import WORDS
 
-__all__ = ["Replies"]
+__all__ = ["Channel", "Replies"]
+
+#: What restores one text that comes in pieces.
+Channel = Restorer | JsonStrings
 
 #: Pieces of words, each with its likelihood: no placeholder is whole there.
 _PIECES: Final = frozenset({"logprobs", "top_logprobs"})
@@ -30,20 +34,21 @@ class Replies:
         self._restorer = restorer
         self._names = names
         self._json = _ARGUMENTS | _CONTENT if json else _ARGUMENTS
-        self._all: list[Restorer] = []
+        self._all: list[Channel] = []
         self._plain = self.channel("")
         self._as_json = self.channel("arguments")
 
-    def channel(self, field: str) -> Restorer:
+    def channel(self, field: str) -> Channel:
         """What restores a text of *field* that comes in pieces."""
-        restorer = self._restorer.another(json=field in self._json)
-        self._all.append(restorer)
-        return restorer
+        is_json = field in self._json
+        channel = JsonStrings(self._restorer) if is_json else self._restorer.another()
+        self._all.append(channel)
+        return channel
 
     @property
     def unknown(self) -> int:
         """How many placeholders there were so far that stand for nothing."""
-        return len({mark for restorer in self._all for mark in restorer.unknown})
+        return len({mark for channel in self._all for mark in channel.unknown})
 
     def restored(self, value: Any, field: str = "") -> Any:
         """*value*, which stands in *field*, with every text in it restored."""
@@ -63,5 +68,5 @@ class Replies:
             return self._names[text]
         if text in WORDS.get(field, ()):
             return text
-        restorer = self._as_json if field in self._json else self._plain
-        return restorer.restore(text)
+        channel = self._as_json if field in self._json else self._plain
+        return channel.restore(text)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
-from ..restoring import Restorer
-from .replies import Replies
+from .replies import Channel, Replies
 
 __all__ = ["ChatStream", "ResponseStream", "Stream"]
 
@@ -37,7 +36,7 @@ class ChatStream:
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
-        self._channels: dict[int, dict[Place, Restorer]] = {}
+        self._channels: dict[int, dict[Place, Channel]] = {}
         self._last: Json = {}
 
     def restored(self, event: Json) -> Iterable[Json]:
@@ -135,7 +134,7 @@ class ResponseStream:
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
-        self._channels: dict[Place, tuple[Restorer, Json]] = {}
+        self._channels: dict[Place, tuple[Channel, Json]] = {}
         self._more = self._said = 0
 
     def restored(self, event: Json) -> Iterable[Json]:

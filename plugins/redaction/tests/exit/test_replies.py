@@ -101,6 +101,26 @@ def test_every_split_position_of_arguments_leaves_json(place: int) -> None:
         assert found == {"to": ADA, "mail": ["ada@example.org"], "n": 1}
 
 
+ODD = r"""{"a": "[PERSON\\_1] \u005bEMAIL_2\u005d \n\"x\" \ud83d\ude00 \u00fc", "n": [NUMBER_3]}"""
+
+
+@pytest.mark.parametrize("place", range(len(ODD) + 1))
+def test_every_split_position_of_escapes_says_the_same(place: int) -> None:
+    """Placeholders that a model escaped are found, and a pair of surrogates stays one."""
+    channel = replies().channel("arguments")
+    said = "".join(channel.feed(piece) for piece in cut(ODD, place)) + channel.finish()
+    assert json.loads(said) == {"a": f'{ADA} ada@example.org \n"x" \N{GRINNING FACE} ü', "n": 10423}
+
+
+@given(st.text(alphabet='"\\[]{}ud8e0c ax', max_size=30), st.integers(0, 30))
+def test_what_is_no_json_is_said_whole(text: str, place: int) -> None:
+    """However odd it is, nothing is lost, and it can be sent."""
+    channel = replies().channel("arguments")
+    said = channel.feed(text[:place]) + channel.feed(text[place:]) + channel.finish()
+    said.encode()
+    assert said.count("x") == text.count("x")
+
+
 def test_what_is_held_back_is_said_with_the_end() -> None:
     """Before the end nothing is missing, and the last chunk says the rest."""
     stream = ChatStream(replies())
