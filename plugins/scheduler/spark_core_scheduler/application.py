@@ -117,12 +117,12 @@ _INTERVALS: Final = tuple(job[1] for job in _JOBS if job[1].endswith("_interval"
 
 
 def application_jobs(settings: ApplicationSettings) -> dict[str, JobSettings]:
-    """The application's jobs by their names; none where it is not called."""
+    """The application's jobs by their names, which begin alike; none where it is not called."""
     if not settings.active:
         return {}
     base = settings.url.rstrip("/")
     return {
-        name: JobSettings(
+        f"application.{name}": JobSettings(
             schedule=(seconds_to_schedule(settings.seconds(when)) if when in _INTERVALS else when),
             url=base + path,
             method=method,

@@ -52,7 +52,6 @@ def command(health_host: str | None, health_port: int | None) -> None:
     host = health_host or settings.health_host
     port = settings.health_port if health_port is None else health_port
     with listen(host, port) as listener:
-        click.echo(f"Running jobs; health at {url_of(listener)}/health (Ctrl-C stops)")
         asyncio.run(serve(spark, settings, listener))
 
 
@@ -75,6 +74,7 @@ async def serve(spark: Spark, settings: SchedulerSettings, listener: socket.sock
         loop.set_default_executor(ThreadPoolExecutor(32 + 2 * len(jobs)))
         limit = max(30.0, 3 * settings.lease_s)
         watching = asyncio.create_task(_watch(settings.lease_s))
+        greeting = asyncio.create_task(_greet(pulse, url_of(listener)))
         try:
             async with telling(listener, pulse, limit):
                 await schedule(spark, stop, pulse)
@@ -83,9 +83,16 @@ async def serve(spark: Spark, settings: SchedulerSettings, listener: socket.sock
                 raise
         finally:
             watching.cancel()
+            greeting.cancel()
             faulthandler.cancel_dump_traceback_later()
     finally:
         await spark.resolver.aclose()
+
+
+async def _greet(pulse: Pulse, url: str) -> None:
+    """Say that it serves when it can be asked to run something."""
+    await pulse.settled.wait()
+    click.echo(f"Serving jobs as {pulse.role}; health at {url}/health (Ctrl-C stops)")
 
 
 async def _watch(lease_s: float) -> None:

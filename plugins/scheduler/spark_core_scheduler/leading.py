@@ -32,15 +32,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Pulse:
-    """Signs of life: when the scheduler was last seen at work, by the event loop's clock."""
+    """Signs of life: when the scheduler was last seen at work, by the event loop's clock.
 
-    role: str = "standby"
+    It has *settled* when it is known for the first time who leads.
+    """
+
+    role: str = "starting"
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
     beaten_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     running: int = 0
 
     def beat(self, role: str, running: int = 0) -> None:
         """It is at work, in this *role*, with so many runs in flight."""
         self.role, self.running = role, running
+        self.settled.set()
         self.beaten_at = asyncio.get_running_loop().time()
 
     @property
@@ -72,7 +77,6 @@ async def schedule(spark: Spark, stop: asyncio.Event, pulse: Pulse) -> None:
     jobs = await spark.resolver.get(Jobs)
     _warn(spark.settings.section(ApplicationSettings))
     while not stop.is_set():
-        pulse.beat("standby")
         try:
             await _lead(spark, jobs, settings, stop, pulse)
         except LeaseHeld:
@@ -81,6 +85,7 @@ async def schedule(spark: Spark, stop: asyncio.Event, pulse: Pulse) -> None:
             raise
         except SparkError as error:
             log.warning("this scheduler does not lead any more: %s", error)
+        pulse.beat("standby")
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), settings.lease_s / 4)
 

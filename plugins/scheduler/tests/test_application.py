@@ -51,9 +51,9 @@ def test_build_jobs_honors_env_overrides() -> None:
         SCHEDULER_DATA_REFRESH_INTERVAL="7200",
         SCHEDULER_VERIFICATION_DETECTOR_INTERVAL="90",
     )
-    refresh = jobs["data-refresh"]
+    refresh = jobs["application.data-refresh"]
     assert (refresh.schedule, refresh.url) == ("every 2h", "http://app:1/api/sync/trigger")
-    assert jobs["verification-detector"].schedule == "every 2m"
+    assert jobs["application.verification-detector"].schedule == "every 2m"
     assert refresh.token is not None
     assert refresh.token.get_secret_value() == "secret"  # E16: both sides strip it
 

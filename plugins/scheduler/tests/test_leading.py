@@ -82,6 +82,7 @@ async def test_two_schedulers_run_each_job_once(open_spark: Opener) -> None:
             leases = await two.resolver.get(Leases)
             with pytest.raises(LeaseHeld):
                 await leases.acquire(LEASE, 1)
+            await second.settled.wait()
             assert (first.role, second.role) == ("leader", "standby")
             stop.set()
             await _led(second)
