@@ -18,6 +18,7 @@ from spark_core import (
 )
 
 if TYPE_CHECKING:
+    from spark_core.contracts.detection import KnownEntities
     from spark_core.contracts.records import RecordSource
 
 
@@ -42,6 +43,12 @@ def spark_register_settings() -> Iterable[SettingsSection]:
 def spark_register_record_sources() -> Iterable[Provider[RecordSource]]:
     """The SQLite database that the mapping describes."""
     return (Provider("sqlite", "spark_core_ingest.sqlite:open_source", embedded=True),)
+
+
+@hookimpl
+def spark_register_known_entities() -> Iterable[Provider[KnownEntities]]:
+    """The people and firms of the CRM."""
+    return (Provider("crm", f"{_ENTITIES}.known:open_known"),)
 
 
 @hookimpl

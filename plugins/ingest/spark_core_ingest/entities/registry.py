@@ -132,6 +132,13 @@ class Entities:
         keys = [(row.kind, row.record_id) for row in rows]
         return Changes(keys, rows[-1].changed if rows else cursor)
 
+    async def newest(self) -> int:
+        """The cursor behind which nothing has changed: another one once anything has."""
+        import sqlalchemy as sa
+
+        query = sa.select(sa.func.max(tables.members().c.changed))
+        return await self._state.read(lambda c: c.execute(query).scalar()) or 0
+
     async def page(
         self, after: str = "", limit: int = 1000, name: str | None = None, least: int = 1
     ) -> list[Entity]:
@@ -143,19 +150,16 @@ class Entities:
 
         table = tables.members()
         query = sa.select(table.c.entity).where(table.c.entity > after).group_by(table.c.entity)
-        if name:
-            query = query.where(
-                sa.func.lower(table.c.title).contains(name.lower(), autoescape=True)
-            )
         if least > 1:
             query = query.having(sa.func.count() >= least)
         query = query.order_by(table.c.entity).limit(limit)
 
         def transaction(connection: Connection) -> list[Entity]:
-            if connection.dialect.name == "sqlite":  # which knows capitals of ASCII alone
-                raw: Any = connection.connection.driver_connection
-                raw.create_function("lower", 1, str.lower, deterministic=True)
-            return _entities(connection, list(connection.execute(query).scalars()))
+            of = query
+            if name:
+                title = tables.lower(connection, table.c.title)
+                of = query.where(title.contains(name.lower(), autoescape=True))
+            return _entities(connection, list(connection.execute(of).scalars()))
 
         return await self._state.read(transaction)
 

@@ -10,7 +10,17 @@ from .profiles import Key
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row, TableClause
 
-__all__ = ["among", "decisions", "entities", "links", "members", "portions", "runs", "upsert"]
+__all__ = [
+    "among",
+    "decisions",
+    "entities",
+    "links",
+    "lower",
+    "members",
+    "portions",
+    "runs",
+    "upsert",
+]
 
 #: The columns that name a pair of records.
 PAIR = ("a_kind", "a_id", "b_kind", "b_id")
@@ -74,6 +84,17 @@ def among(keys: Sequence[Key], kind: Any, id: Any) -> ColumnElement[bool]:
     return sa.or_(
         sa.false(), *(sa.and_(kind == name, id.in_(ids)) for name, ids in by_kind.items())
     )
+
+
+def lower(connection: Connection, column: ColumnElement[str]) -> ColumnElement[str]:
+    """*column* in lower case in any script; by themselves databases may know ASCII alone."""
+    import sqlalchemy as sa
+
+    if connection.dialect.name == "postgresql":
+        return sa.func.lower(sa.collate(column, "und-x-icu"))
+    raw: Any = connection.connection.driver_connection
+    raw.create_function("lower", 1, str.lower, deterministic=True)
+    return sa.func.lower(column)
 
 
 def upsert(connection: Connection, table: TableClause, key: Sequence[str], rows: Any) -> None:
