@@ -22,6 +22,7 @@ from spark_core import (
     Composition,
     Effect,
     Operation,
+    Provider,
     Resource,
     SettingsSection,
     StateSchema,
@@ -31,6 +32,8 @@ from spark_core import (
 from .exit import routes
 
 if TYPE_CHECKING:
+    from spark_core.contracts.detection import TextDetector
+
     from .restoring import Restorer
     from .scrubbing import Redaction, Scrubbed
     from .withheld import Withheld
@@ -94,6 +97,12 @@ def spark_register_backends() -> Iterable[BackendKind]:
 def spark_register_compositions() -> Iterable[Composition]:
     """The guarded exit to them."""
     return routes.COMPOSITIONS
+
+
+@hookimpl
+def spark_register_text_detectors() -> Iterable[Provider[TextDetector]]:
+    """The recogniser of unknown names."""
+    return (Provider("recogniser", f"{_HERE}.detection.recogniser:open_recogniser"),)
 
 
 @hookimpl

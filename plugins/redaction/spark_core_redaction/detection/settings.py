@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -10,21 +10,15 @@ from spark_core import Section
 
 __all__ = ["KINDS", "USUAL", "DetectionSettings"]
 
-#: What is looked for if nothing else is said.
-USUAL = (
-    "PERSON", "ORGANIZATION", "LOCATION", "ADDRESS", "EMAIL", "PHONE", "URL", "IP", "MAC", "IBAN",
-    "CARD", "NATIONAL_ID", "NUMBER", "BIRTH_DATE", "SECRET", "CRYPTO",
-)  # fmt: skip
-
-#: What can be looked for, too, by choice.
-CHOSEN = ("MONEY", "DATE", "GROUP")
-
-KINDS = (*USUAL, *CHOSEN)
-
 Kind = Literal[
     "PERSON", "ORGANIZATION", "LOCATION", "ADDRESS", "EMAIL", "PHONE", "URL", "IP", "MAC", "IBAN",
     "CARD", "NATIONAL_ID", "NUMBER", "BIRTH_DATE", "SECRET", "CRYPTO", "MONEY", "DATE", "GROUP",
 ]  # fmt: skip
+
+KINDS: frozenset[Kind] = frozenset(get_args(Kind))
+
+#: What is looked for if nothing else is said.
+USUAL: frozenset[Kind] = KINDS - {"MONEY", "DATE", "GROUP"}
 
 
 class DetectionSettings(Section):
@@ -34,16 +28,17 @@ class DetectionSettings(Section):
     """
 
     kinds: frozenset[Kind] = Field(
-        default=frozenset(USUAL),
+        default=USUAL,
         description="What is taken out. `MONEY`, `DATE` and `GROUP` (nations, parties, faiths) "
         "are left in by default.",
     )
     model: Annotated[str, StringConstraints(pattern=r"^[\w-]+$")] | None = Field(
-        default="en_core_web_sm",
-        description="The spaCy model that recognises unknown names, where it is installed.",
+        default=None,
+        description="The spaCy model that recognises unknown names. By default the small English "
+        "one, where it is installed.",
     )
     model_required: bool = Field(
-        default=False, description="Whether no text leaves while that model is not installed."
+        default=False, description="Whether no text leaves while no such model is installed."
     )
     timeout_s: float = Field(
         default=30.0,

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from spark_core.contracts.detection import Finding
 
 from .known.index import KnownIndex, is_telling
-from .letters import WORD, fold, is_invisible
+from .letters import fold, is_invisible, word_pattern
 
 __all__ = ["remains"]
 
@@ -61,7 +61,7 @@ def remains(
 
 def _blanked(text: str, placeholders: Sequence[tuple[int, int]]) -> str:
     """*text*, as long as it was, with nothing where placeholders stand."""
-    parts, end = [], 0
+    parts, end = list[str](), 0
     for start, stop in sorted(placeholders):
         parts += text[end:start], "\0" * (stop - max(start, end))
         end = max(end, stop)
@@ -87,7 +87,7 @@ def _left(kind: str, start: int, end: int) -> Finding:
 
 
 def _names(text: str, index: KnownIndex) -> Iterator[Finding]:
-    words = list(WORD.finditer(text))
+    words = list(word_pattern(text).finditer(text))
     folded = [fold(word[0]) for word in words]
     for first, word in enumerate(words):
         squeezed, end = "", word.start()

@@ -142,17 +142,18 @@ _LOOKALIKE = (
     "\u0250-\u02af\u1d00-\u1d2f\ua731"
 )
 
-#: A word of Latin letters and of others that look like them.
-_MIXED = re.compile(
-    rf"(?:[{_LATIN}{MARKS}\d_]*+[{_LOOKALIKE}]++)++[{_LATIN}{_LOOKALIKE}{MARKS}\d_]*+"
-)
+#: A word of Latin letters or of others that look like them.
+_SOME = re.compile(rf"[{_LATIN}{_LOOKALIKE}{MARKS}\d_]++")
 _HAS_LATIN = re.compile(f"[{_LATIN}]")
+_HAS_OTHERS = re.compile(f"[{_LOOKALIKE}]")
 
 
 def _disguised(text: str) -> _Rewrites:
     """Letters of other scripts amid Latin ones, as the Latin ones that they look like."""
-    for word in _MIXED.finditer(text):
-        if _HAS_LATIN.search(word[0]):
+    if not _HAS_OTHERS.search(text):
+        return
+    for word in _SOME.finditer(text):
+        if _HAS_OTHERS.search(word[0]) and _HAS_LATIN.search(word[0]):
             for place, letter in enumerate(word[0], word.start()):
                 if (seen := visual(letter)) != letter:
                     yield place, place + 1, seen

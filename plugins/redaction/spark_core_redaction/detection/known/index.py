@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from typing import NamedTuple, TypeAlias
 
 from spark_core.contracts.detection import KnownEntity
 
-from ..letters import WORD, fold, is_capitalised
-from ..patterns.days import day_of
+from ..letters import fold, is_capitalised, word_pattern
 from ..patterns.net import emails
 from .common import COMMON, FORMS, MONTHS, TITLES
 from .endings import stems
@@ -43,10 +42,8 @@ class Match(NamedTuple):
     part: str = ""
 
 
-class _Word(NamedTuple):
-    start: int
-    end: int
-    text: str
+#: A word where it stands.
+_Word: TypeAlias = "re.Match[str]"
 
 
 class KnownIndex:
@@ -61,7 +58,7 @@ class KnownIndex:
         self._firms: set[str] = set()
         self._numbers: dict[str, str] = {}
         self._tails: dict[str, str] = {}
-        self._days: set[str] = set()
+        self._towns: dict[str, str] = {}  # what follows the first line of an address
         self._squeezed: set[int] = set()
         self._forms: dict[str, tuple[str, ...]] = {}
 
@@ -80,66 +77,77 @@ class KnownIndex:
         is_person = entity.kind == "PERSON"
         if not is_person:
             self._firms.add(entity.id)
+        add_name = self._add_person if is_person else self._add_firm
         for name in entity.names:
-            self._add_name(entity.id, _words(name), name, is_person)
-        if entity.given or entity.family:
+            add_name(entity.id, name)
+        if entity.given and entity.family:
             given, family = _words(entity.given), _words(entity.family)
-            self._add_name(entity.id, given + family, f"{entity.given} {entity.family}", False)
-            self._add_parts(entity.id, given, family)
+            self._add_whole(entity.id, given + family)
+            self._add_parts(entity.id, given[:1], family)
+        elif entity.given or entity.family:
+            add_name(entity.id, entity.given or entity.family)
         for email in entity.emails:
-            self._add_email(email)
+            if not _PLAIN_EMAIL.fullmatch(email):
+                self._add_email(email)
         for phone in entity.phones:
             self._add_phone(phone)
         for number in entity.numbers:
             self._add_number(number)
         for address in entity.addresses:
             self._add_address(address)
-        self._days.update(filter(None, map(day_of, entity.births)))
 
-    def _add_name(self, owner: str, words: list[str], written: str, is_person: bool) -> None:
-        dropped = TITLES if is_person else FORMS
-        bare = [word for word in words if word not in dropped]
-        for form in (words, bare) if bare and len(bare) < len(words) else (words,):
-            self._add_whole(owner, form)
-        if is_person and len(bare) > 1:
-            self._add_person(owner, bare, written)
-        for other in _respelt(written):
-            self._add_whole(owner, _words(other))
+    def _add_firm(self, owner: str, name: str) -> None:
+        self._add_name(owner, name, FORMS)
 
-    def _add_person(self, owner: str, words: list[str], written: str) -> None:
-        before, comma, behind = written.partition(",")
-        if comma and any(word not in TITLES for word in _words(behind)):
-            family = [word for word in _words(before) if word not in TITLES]
-            given = [word for word in _words(behind) if word not in TITLES]
-        else:
-            given, family = words[:-1], words[-1:]
-        if not given or not family:
+    def _add_person(self, owner: str, name: str) -> None:
+        words = self._add_name(owner, name, TITLES)
+        if len(words) < 2:
             return
-        if len(words) > 2:
-            self._add_whole(owner, [given[0], family[-1]])
-        if written[:1] < "\u0e00":  # elsewhere names are no words with spaces between
-            self._add_parts(owner, given[:1], family[-1:])
+        family, given = words[-1:], words[0]
+        if "," in name:
+            before, _, behind = name.partition(",")
+            if first := [word for word in _words(behind) if word not in TITLES]:
+                family, given = [w for w in _words(before) if w not in TITLES][-1:], first[0]
+        if len(words) > 2 and family:
+            self._add_whole(owner, [given, family[0]])
+        if name[0] < "\u0e00":  # elsewhere names are no words with spaces between
+            self._add_parts(owner, [given], family)
+
+    def _add_name(self, owner: str, name: str, dropped: frozenset[str]) -> list[str]:
+        """Know *name*, and what it is without the words that may be *dropped*: those."""
+        words = _words(name)
+        self._add_whole(owner, words)
+        if not dropped.isdisjoint(words):
+            bare = [word for word in words if word not in dropped]
+            if bare:
+                words = bare
+                self._add_whole(owner, words)
+        if _MAY_BE_RESPELT.search(name):
+            for other in _respelt(name):
+                self._add_whole(owner, [w for w in _words(other) if w not in dropped])
+        return words
 
     def _add_parts(self, owner: str, given: list[str], family: list[str]) -> None:
-        for table, part in ((self._givens, given[:1]), (self._families, family)):
+        for table, part in ((self._givens, given), (self._families, family)):
             for word in part:
                 _join(table, word, owner)
                 self._lengths.setdefault(word, 0)
         if given and family:
             letters = given[0][0] + family[-1][0]
-            if letters not in (known := self._initials.get(owner, "")):
+            known = self._initials.setdefault(owner, letters)
+            if letters not in known:
                 self._initials[owner] = known + letters
 
     def _add_whole(self, owner: str, words: Sequence[str]) -> None:
-        words = words[:LONGEST]
         if not words:
             return
+        if len(words) > LONGEST:
+            words = words[:LONGEST]
         lengths, bit = self._lengths, 1 << len(words)
         for word in words:
             lengths[word] = lengths.get(word, 0) | bit
         _join(self._wholes, _key(words), owner)
-        squeezed = "".join(words)
-        self._squeezed.add(hash(squeezed))
+        self._squeezed.add(hash("".join(words)))
         if len(words) == 2:
             self._squeezed.add(hash(words[1] + words[0]))
 
@@ -150,41 +158,44 @@ class KnownIndex:
             self._add_whole(f"\0EMAIL:{email.casefold()}", _words(email))
 
     def _add_phone(self, phone: str) -> None:
-        digits = re.sub(r"\D", "", phone.replace("(0)", "").partition("x")[0])
-        if len(digits) >= 7:
+        digits = _NO_DIGITS.sub("", phone.replace("(0)", "").partition("x")[0])
+        if len(digits) > TAIL + 2:
             self._tails.setdefault(digits[-TAIL:], _international(phone, digits))
-        if 4 <= len(digits) <= TAIL + 2:
+        elif len(digits) >= 4:
+            if len(digits) >= TAIL - 1:
+                self._tails.setdefault(digits[-TAIL:], _international(phone, digits))
             self._numbers.setdefault(digits, f"PHONE:{digits}")
 
     def _add_number(self, number: str) -> None:
         compact = "".join(_words(number))
-        if len(compact) >= 4 and any(map(str.isdigit, compact)):
+        if len(compact) >= 4 and not compact.isalpha():
             self._numbers.setdefault(compact, f"NUMBER:{compact}")
 
     def _add_address(self, address: str) -> None:
-        for part in (address, *re.split(r"[,;\n]", address)[:1]):
-            words = _words(part)
-            if len(words) > 1 and any(map(str.isdigit, part)):
-                self._add_whole(f"\0ADDRESS:{' '.join(words)}", words)
+        """Know the first line of *address*, and the words that may follow it."""
+        words = _words(address)
+        line = _LINE.search(address)
+        street = _words(address[: line.start()]) if line else words
+        if len(street) > 1 and not "".join(street).isalpha():
+            owner = f"\0ADDRESS:{' '.join(street)}"
+            self._add_whole(owner, street)
+            if len(words) > len(street):
+                self._towns[" ".join(street)] = " ".join(words[len(street) :])
 
     # ------------------------------------------------------------------------------- finding
 
     def find(self, text: str) -> list[Match]:
         """All that is known in *text*, in order, the longest where several begin together."""
-        known = {word for word in set(WORD.findall(text)) if self._read(word)}
-        if not known and not self._numbers and not self._tails:
-            return []
-        words = [_Word(m.start(), m.end(), m[0]) for m in WORD.finditer(text)]
-        found = [*self._named(text, words, known)] if known else []
-        return [*self._told_apart(text, found), *self._counted(text, words)]
+        words = list(word_pattern(text).finditer(text))
+        spelt = [word[0] for word in words]
+        known = {word for word in set(spelt) if self._read(word)}
+        places = [place for place, word in enumerate(spelt) if word in known]
+        found = self._named(text, words, known, places)
+        return [*self._told_apart(text, found), *self._counted(text, words, spelt)]
 
     def phone(self, digits: str) -> str | None:
         """The known number that *digits* are, written with or without its country."""
-        return self._tails.get(re.sub(r"\D", "", digits)[-TAIL:])
-
-    def is_birthday(self, day: str) -> bool:
-        """Whether somebody known was born on *day*, ``YYYYMMDD``."""
-        return day in self._days
+        return self._tails.get(_NO_DIGITS.sub("", digits)[-TAIL:])
 
     def knows(self, squeezed: str) -> bool:
         """Whether *squeezed* is a known name without anything between its words."""
@@ -206,19 +217,19 @@ class KnownIndex:
             forms = self._forms[word] = tuple(dict.fromkeys(found))
         return forms
 
-    def _named(self, text: str, words: list[_Word], known: set[str]) -> Iterator[Match]:
-        place = 0
-        while place < len(words):
-            if words[place].text not in known:
-                place += 1
+    def _named(
+        self, text: str, words: list[_Word], known: set[str], places: list[int]
+    ) -> list[Match]:
+        found: list[Match] = []
+        behind = 0
+        for place in places:
+            if place < behind:
                 continue
             match = self._whole(text, words, place, known) or self._part(text, words, place)
-            if match is None:
-                place += 1
-                continue
-            last, found = match
-            yield found
-            place = last + 1
+            if match is not None:
+                behind = match[0] + 1
+                found.append(match[1])
+        return found
 
     def _whole(
         self, text: str, words: list[_Word], place: int, known: set[str]
@@ -227,22 +238,31 @@ class KnownIndex:
         group = _group(text, words, place, known)
         first = words[place]
         lengths = 0
-        for form in self._read(first.text):
+        for form in self._read(first[0]):
             if form[0] == "\0":  # several words in one
-                return place, Match("PERSON", first.start, first.end, f"PERSON:{form[1:]}")
+                return place, Match("PERSON", first.start(), first.end(), f"PERSON:{form[1:]}")
             lengths |= self._lengths[form]
         for length in range(min(len(group), lengths.bit_length() - 1), 0, -1):
             if not lengths >> length & 1:
                 continue
             taken = group[:length]
-            owners = self._owners([words[n].text for n in taken])
+            owners = self._owners([words[n][0] for n in taken])
             if owners is None or (
-                length == 1 and not is_telling(text, first.start, first.text, alone=True)
+                length == 1 and not is_telling(text, first.start(), first[0], alone=True)
             ):
                 continue
-            last = taken[-1]
-            return last, self._match(owners, first.start, words[last].end, text)
+            last = self._town(words, taken[-1], owners)
+            return last, self._match(owners, first.start(), words[last].end(), text)
         return None
+
+    def _town(self, words: list[_Word], last: int, owners: Owners) -> int:
+        """The place of the last word of an address: its town may follow the street."""
+        street = owners.removeprefix("\0ADDRESS:") if isinstance(owners, str) else ""
+        left = set(self._towns.get(street, "").split())
+        while left and last + 1 < len(words) and fold(words[last + 1][0]) in left:
+            left.discard(fold(words[last + 1][0]))
+            last += 1
+        return last
 
     def _owners(self, words: Sequence[str]) -> Owners | None:
         forms = [self._read(word) for word in words]
@@ -270,12 +290,12 @@ class KnownIndex:
     def _part(self, text: str, words: list[_Word], place: int) -> tuple[int, Match] | None:
         """A given or family name that stands alone or with an initial."""
         word = words[place]
-        if not is_telling(text, word.start, word.text, alone=False):
+        if not is_telling(text, word.start(), word[0], alone=False):
             return None
-        for form in self._read(word.text):
+        for form in self._read(word[0]):
             if (owners := self._families.get(form)) is not None:
                 return self._family(text, words, place, form, owners)
-        for form in self._read(word.text):
+        for form in self._read(word[0]):
             if (owners := self._givens.get(form)) is not None:
                 return self._given(text, words, place, form, owners)
         return None
@@ -284,12 +304,12 @@ class KnownIndex:
         self, text: str, words: list[_Word], place: int, form: str, owners: Owners
     ) -> tuple[int, Match]:
         word = words[place]
-        start, letters = word.start, ""
+        start, letters = word.start(), ""
         for before in (words[n] for n in range(place - 1, max(place - 4, -1), -1)):
-            if not _is_initial(before) or text[before.end : start].strip(" .-\u00a0"):
+            if not _is_initial(before) or text[before.end() : start].strip(" .-\u00a0"):
                 break
-            start, letters = before.start, fold(before.text) + letters
-        end, last = word.end, place
+            start, letters = before.start(), fold(before[0]) + letters
+        end, last = word.end(), place
         if not letters:
             end, last, letters = _initials_behind(text, words, place)
         if letters:
@@ -307,9 +327,9 @@ class KnownIndex:
         if letters:
             fitting = [one for one in _each(owners) if letters[0] in self._letters(one)[1::2]]
             if len(fitting) == 1:
-                return last, Match("PERSON", word.start, end, f"entity:{fitting[0]}")
-            return last, Match("PERSON", word.start, end, f"PERSON:{form} {letters}")
-        return place, Match("PERSON", word.start, word.end, self._whose(owners, form), "given")
+                return last, Match("PERSON", word.start(), end, f"entity:{fitting[0]}")
+            return last, Match("PERSON", word.start(), end, f"PERSON:{form} {letters}")
+        return place, Match("PERSON", word.start(), word.end(), self._whose(owners, form), "given")
 
     def _letters(self, owner: str) -> str:
         """The initials of a given and a family name, and of others that the same person has."""
@@ -334,35 +354,38 @@ class KnownIndex:
 
     # ------------------------------------------------------------------------------- numbers
 
-    def _counted(self, text: str, words: list[_Word]) -> Iterator[Match]:
+    def _counted(self, text: str, words: list[_Word], spelt: list[str]) -> Iterator[Match]:
         """Known numbers, however they are divided."""
+        counted = {place for place, word in enumerate(spelt) if not word.isalpha()}
+        if not counted:
+            return
         if self._tails:
             for match in _DIGITS.finditer(text):
                 if known := self.phone(match[0]):
                     yield Match("PHONE", *match.span(), f"PHONE:{known}")
-        if not self._numbers:
-            return
         end = 0
-        for place, (word, behind) in enumerate(pairwise((*words, _NOTHING))):
-            if word.start < end or not (_has_digit(word.text) or _has_digit(behind.text)):
+        for place in sorted(counted | {place - 1 for place in counted if place}):
+            if words[place].start() < end:
                 continue
-            if match := self._number(text, words[place : place + 8]):
-                end = match.end
-                yield match
+            if number := self._number(text, words[place : place + 8]):
+                end = number.end
+                yield number
 
     def _number(self, text: str, words: Sequence[_Word]) -> Match | None:
         """The longest known number that begins with the first of *words*."""
-        compact, end, found = "", words[0].start, None
+        compact, end, found = "", words[0].start(), None
         for word in words:
-            if text[end : word.start].strip(" -./\u00a0"):
+            if text[end : word.start()].strip(" -./\u00a0"):
                 break
-            compact, end = compact + fold(word.text), word.end
+            compact, end = compact + fold(word[0]), word.end()
             if identity := self._numbers.get(compact):
-                found = Match(identity.partition(":")[0], words[0].start, end, identity)
+                found = Match(identity.partition(":")[0], words[0].start(), end, identity)
         return found
 
 
-_NOTHING = _Word(0, 0, "")
+_NO_DIGITS = re.compile(r"\D+")
+_LINE = re.compile(r"[,;\n]")
+_PLAIN_EMAIL = re.compile(r"[a-z0-9][a-z0-9._%+-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,24}", re.I)
 _DIGITS = re.compile(r"(?<!\w)\+?\d(?:[ \u00a0().\-/]{0,3}\d){5,17}(?!\w)")
 
 
@@ -370,16 +393,19 @@ def _international(phone: str, digits: str) -> str:
     return f"+{digits}" if phone.strip(" (").startswith("+") else digits
 
 
-def _has_digit(word: str) -> bool:
-    return any(map(str.isdigit, word))
+_ASCII_WORDS = word_pattern("").findall
 
 
 def _words(name: str) -> list[str]:
-    return [fold(word) for word in WORD.findall(name)]
+    if name.isascii():
+        return _ASCII_WORDS(name.lower())
+    return [fold(word) for word in word_pattern(name).findall(name)]
 
 
 def _key(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else " ".join(sorted(words))
+    if len(words) == 1:
+        return words[0]
+    return " ".join(sorted(words))
 
 
 def _each(owners: Owners) -> tuple[str, ...]:
@@ -403,6 +429,7 @@ SHARED = 50
 _UMLAUTS = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "å": "aa"}
 )
+_MAY_BE_RESPELT = re.compile(r"[äöüÄÖÜøå]|[aou]e", re.IGNORECASE)
 _SPELT_OUT = re.compile(r"(?i)([aou])e(?=[^aeiouy\W])")
 
 
@@ -424,13 +451,13 @@ def _joins(gap: str) -> bool:
 def _group(text: str, words: list[_Word], place: int, known: set[str]) -> list[int]:
     """The places of the known words from *place* on that may be one name with it."""
     group = [place]
-    end = words[place].end
+    end = words[place].end()
     for next_ in range(place + 1, min(place + LONGEST + 2, len(words))):
         word = words[next_]
-        if word.start - end > 4 or not _joins(text[end : word.start]):
+        if word.start() - end > 4 or not _joins(text[end : word.start()]):
             break
-        end = word.end
-        if word.text in known:
+        end = word.end()
+        if word[0] in known:
             group.append(next_)
         elif not _is_initial(word):
             break
@@ -438,18 +465,18 @@ def _group(text: str, words: list[_Word], place: int, known: set[str]) -> list[i
 
 
 def _is_initial(word: _Word) -> bool:
-    return len(word.text) == 1 and word.text.isupper()
+    return len(word[0]) == 1 and word[0].isupper()
 
 
 def _initials_behind(text: str, words: list[_Word], place: int) -> tuple[int, int, str]:
     """The end, the place and the letters of the initials behind a name, with their last dot."""
-    end, last, letters = words[place].end, place, ""
+    end, last, letters = words[place].end(), place, ""
     for next_ in range(place + 1, min(place + 3, len(words))):
         word = words[next_]
-        dot = text[word.end : word.end + 1] == "."
-        if not _is_initial(word) or text[end : word.start].strip(" ,.\u00a0") or not dot:
+        dot = text[word.end() : word.end() + 1] == "."
+        if not _is_initial(word) or text[end : word.start()].strip(" ,.\u00a0") or not dot:
             break
-        end, last, letters = word.end + 1, next_, letters + fold(word.text)
+        end, last, letters = word.end() + 1, next_, letters + fold(word[0])
     return end, last, letters
 
 

@@ -62,7 +62,7 @@ _SHAPES = {
     "ru_snils": r"\d{3}-\d{3}-\d{3}[ -]\d{2}",
     "ru_passport": r"\d{2} \d{2} \d{6}",
     "eu_vat": r"(?:AT|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|FR|GB|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|"
-    r"SI|SK|XI)[ -]?(?=[A-Z0-9. -]*\d{3})U?(?:[0-9A-Z]{0,2}\d[. ]?){7,12}(?:B\d{2}|[A-Z]{1,2})?",
+    r"SI|SK|XI)[ -]?(?=[A-Z0-9. -]{0,8}\d{3})U?(?:[0-9A-Z]{0,2}\d[. ]?){7,12}(?:B\d{2}|[A-Z]{1,2})?",
     "za_il_solid": r"\d{9,18}",
     "passport": r"[A-Z]{1,2}\d{6,9}[A-Z]?(?!\w)|\d{2}[A-Z]{2}\d{5}",
     "us_plate_license": r"[A-Z]\d{3}-\d{4}-\d{4}|[A-Z]\d{4}[- ]\d{5}[- ]\d{5}|[A-Z]\d{12,14}",
@@ -88,7 +88,7 @@ _LABELLED = re.compile(
     national\ id(?:\ (?:number|no\.?))?|personal\ (?:code|number|id)|identification\ (?:number|no\.?)|
     (?:steuer|tax)[ -]?(?:id|nummer|nr|number|no|identifikationsnummer|payer\ id)[.]?|steueridentifikationsnummer|
     ust-?id(?:-?nr)?\.?|vat(?:\ (?:number|no\.?|id))?|uid(?:-nr)?\.?|dič|dic|ičo|ico|rodné\ číslo|r\.\ ?č\.|
-    pesel|nip|regon|dni|nie|nif|cif|cpf|cnpj|curp|rfc|cuit|rut|bsn|burgerservicenummer|
+    pesel|nip|regon|dni|nie|nif|cif|cpf|cnpj|curp|cuit|rut|bsn|burgerservicenummer|
     codice\ fiscale|partita\ iva|p\.\ ?iva|siren|siret|nir|num[ée]ro\ de\ s[ée]curit[ée]\ sociale|
     personnummer|henkilötunnus|hetu|cpr|fødselsnummer|kennitala|isikukood|asmens\ kodas|
     svnr|sozialversicherungsnummer|sv-?nummer|ahv|oib|jmbg|egn|cnp|taj|adóazonosító|
@@ -99,7 +99,7 @@ _LABELLED = re.compile(
     customer\ (?:id|number|no\.?)|kundennummer|kunden-?nr\.?|policy\ (?:number|no\.?)|
     身份证号?码?|マイナンバー|주민등록번호|护照号?码?|パスポート番号?
     )(?:\ (?:is|was|ist|lautet|est|es|è|je|:))?\s?[:#=]?\s?
-    (?P<value>(?=[A-Za-z0-9 ./-]{0,9}\d)[A-Za-z0-9](?:[ ./-]?[A-Z0-9]){3,24}(?!\w))""",
+    (?P<value>(?=(?:[A-Za-z ./-]{0,4}\d){3})[A-Za-z0-9](?:[ ./-]?[A-Z0-9]){4,24}(?!\w))""",
     re.IGNORECASE | re.VERBOSE,
 )
 

