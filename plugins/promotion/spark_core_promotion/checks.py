@@ -67,8 +67,10 @@ def _fits(binary: Binary, node: str, state: NodeState) -> None:
 def _is_here(service: Service, nodes: dict[str, NodeState]) -> None:
     if service.updating:
         raise Broken("updating", f"an update of the service {service.name} is under way")
+    if service.replicas < 1:
+        raise Broken("no_tasks", f"the service {service.name} is to have no tasks")
     known = {state.id for state in nodes.values()}
-    if any(task.node not in known for task in service.present):
+    if any(task.node not in known for task in service.present if task.node):
         names = ", ".join(nodes)
         raise Broken("wrong_node", f"the service {service.name} runs on another node than {names}")
 

@@ -184,7 +184,7 @@ class History:
         """What happened in a promotion after the event *after*."""
         events = _events()
         query = events.select().where(events.c.promotion == id, events.c.id > after)
-        query = query.order_by(events.c.id).limit(500)
+        query = query.order_by(events.c.id)
         rows = await self._state.read(lambda c: c.execute(query).all())
         return [Event(id=r.id, at=aware(r.at), kind=r.kind, text=r.text) for r in rows]
 

@@ -110,10 +110,8 @@ class Work:
             if not self._promotion.reached(phase):
                 await step()
                 await self._history.reach(self._promotion, phase, self._lease)
-        try:
-            await self._each("prune", self._plan.to, str(self._settings.keep_backups))
-        except Broken as broken:  # it serves; what is left over is no reason to take it back
-            await self._save(f"old backups stay: {broken.failure.message}")
+        if left := await self._tried(self._prune):  # no reason to take back what serves
+            await self._save(f"old backups stay: {left.failure.message}")
 
     def _steps(self) -> Iterator[tuple[Phase, Callable[[], Awaitable[None]]]]:
         options = self._promotion.options
@@ -217,6 +215,8 @@ class Work:
             for node, digest in promotion.old.items():
                 arguments = (self._plan.to, promotion.backup, digest, promotion.digest, self._temp)
                 await self._nodes.do(node, "restore", self._fence, *arguments)
+        else:
+            await self._tidy()
         await self._reach_once(Phase.RETURNED)
         await self._serve_again()
         await self._reach_once(Phase.SERVING)
@@ -246,6 +246,9 @@ class Work:
         """Nothing of it stays on the nodes; of a backup nobody has need."""
         if self._promotion.old:
             await self._each("discard", self._temp, f"{self._promotion.backup}.part")
+
+    async def _prune(self) -> None:
+        await self._each("prune", self._plan.to, str(self._settings.keep_backups))
 
     # ------------------------------------------------------------------------------ pieces
 

@@ -126,6 +126,18 @@ async def test_e22_a_client_that_is_missing_rejects_nothing(command, why):
         await ask(query, Places(None), PromotionSettings())
 
 
+@pytest.mark.slow
+async def test_backups_that_cannot_be_pruned_are_no_reason_to_take_it_back(office):
+    """It serves and was verified; that some files stay is said."""
+    office.settings["keep_backups"] = 1
+    (office.destination.parent / "engine.bak-20200101T000000Z").mkdir()
+    *events, receipt = await office.promote(verify=True)
+    (office.destination.parent / "engine.bak-20200101T000000Z").rmdir()
+    assert receipt.outcome == "ready"
+    assert any("old backups stay" in event.text for event in events)
+    assert office.is_new()
+
+
 async def test_e22_verify_without_queries_is_refused(office):
     office.plan["verify"] = []
     await failed(office, "refused.*no queries", verify=True)
