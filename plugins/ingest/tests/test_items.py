@@ -1,17 +1,25 @@
-"""The behaviours of the CRM ingest, one test for each, called after its number."""
+"""The behaviours of the CRM ingest, one test for each, called after its number.
+
+That of item 11 lies with the MCP host, in ``hosts/mcp/tests/test_memory.py``.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
+import threading
 from contextlib import asynccontextmanager, closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spark_core_ingest
 from pydantic import BaseModel
+from spark_core_bge_m3.providers import open_embedder
 from spark_core_bge_m3.settings import BgeM3Settings
+from spark_core_ingest.backfill import BuildRequest, SyncRequest
 from spark_core_ingest.settings import IngestSettings
 
 from spark_core import Effect, Operation, SettingsSection
@@ -60,16 +68,18 @@ class World:
 
     def __init__(self, opener: Any, store: Any) -> None:
         self._opener = opener
+        self.toml, self.resolves = SETTINGS, False
         self.store, self.embedder, self.resolution = store, FakeEmbedder(), Resolution()
 
     @asynccontextmanager
     async def open(self):
         hooks = {n: h for n, h in vars(spark_core_ingest).items() if n.startswith("spark_reg")}
-        hooks["spark_register_operations"] = lambda: self._operations()
+        if not self.resolves:
+            hooks["spark_register_operations"] = lambda: self._operations()
         ingest = plugin("ingest", **hooks)
         store = plugin("store", spark_register_vector_stores=offering(self.store))
         embedder = plugin("embedder", spark_register_embedders=offering(self.embedder))
-        async with self._opener(ingest, store, embedder, toml=SETTINGS) as spark:
+        async with self._opener(ingest, store, embedder, toml=self.toml) as spark:
             yield spark
 
     def _operations(self):
@@ -107,23 +117,30 @@ async def test_item_1_a_build_resolves_then_recreates_and_stops_at_the_first_fai
 
 
 async def test_item_2_both_can_be_repeated_and_leave_the_source_alone(world, crm, fingerprint):
-    """The same ids, counts and points; the database has the same bytes."""
+    """The same ids, counts and points; the database has the same bytes. Nothing is a stand-in."""
+    execute(crm, "INSERT INTO notes (body) VALUES ('Ada Example'), ('Ada Example')")
+    world.toml, world.resolves = f'{SETTINGS}match = {{ name = "body", ids = "body" }}', True
+
+    async def entities() -> list[BaseModel]:
+        return [line async for line in spark.stream("ingest.entities")]
+
     async with world.open() as spark:
         before = fingerprint(crm / "crm.db")
-        await spark.call("ingest.build")
-        points = await world.points()
-        assert len(points) == 3
-        for operation in ("build", "sync", "refresh", "backfill", "status", "schedule"):
+        resolved = (await spark.call("ingest.build")).resolved
+        assert (resolved["records"], resolved["entities"], resolved["merged"]) == (5, 4, 2)
+        known, points = await entities(), await world.points()
+        assert len(points) == 5
+        for operation in ("build", "resolve", "sync", "refresh", "backfill", "status", "schedule"):
             request = {"once": True} if operation == "schedule" else {}
             await spark.call(f"ingest.{operation}", request)
-            assert await world.points() == points
+            assert (await world.points(), await entities()) == (points, known)
         await spark.call("search", {"query": "gears"})
         assert fingerprint(crm / "crm.db") == before
         assert sorted(path.name for path in crm.glob("crm.db*")) == ["crm.db"]
 
 
 async def test_item_3_a_rebuild_that_fails_leaves_the_old_index_serving(world):
-    """It is built beside; only a whole one takes its place."""
+    """It is built beside; only a whole one takes its place. A sync never drops what is there."""
     async with world.open() as spark:
         await spark.call("ingest.build")
         world.embedder.failure = Unavailable("the model is down")
@@ -131,6 +148,12 @@ async def test_item_3_a_rebuild_that_fails_leaves_the_old_index_serving(world):
             await spark.call("ingest.build")
         found = await spark.call("search", {"query": "gears", "mode": "sparse"})
         assert [hit.text for hit in found.hits] == ["gears"]
+        world.embedder.failure = None
+        before = (await spark.call("ingest.status")).generation
+        await spark.call("ingest.sync")
+        assert (await spark.call("ingest.status")).generation == before
+        await spark.call("ingest.backfill", {"recreate": True})
+        assert (await spark.call("ingest.status")).generation != before
 
 
 async def test_item_4_a_sync_embeds_what_changed_and_removes_what_is_gone(world, crm):
@@ -187,12 +210,47 @@ async def test_item_7_points_have_both_vectors_stable_ids_and_one_dimension(worl
         assert await world.points() == before
 
 
+class Busy(BaseHTTPRequestHandler):
+    """An embedder that is overloaded, then starting, and then answers."""
+
+    asked: list[str] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(self.path)
+        status = {1: 429, 2: 503}.get(len(self.asked), 200)
+        data = [{"index": n, "embedding": [0.5] * 4} for n in range(len(body["input"]))]
+        answer = json.dumps({"data": data, "model": body["model"]}).encode()
+        self.send_response(status)
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 @pytest.mark.parametrize(("value", "verified"), [("false", False), ("true", True)])
-def test_item_8_whether_certificates_are_checked_is_a_variable(tmp_path, value, verified):
-    """That a busy or slow server is asked again is tested with the embedder."""
+async def test_item_8_certificates_are_checked_if_wanted_and_busy_servers_asked_again(
+    tmp_path, value, verified
+):
+    """The variable decides; 429 and 503 are no failures."""
     source = Source(None, tmp_path, {}, {}, {"SPARK_CONTROL_VERIFY_TLS": value})
     section = SettingsSection("plugins.bge_m3", BgeM3Settings)
-    assert Settings.check(source, [section]).section(BgeM3Settings).control_verify_tls is verified
+    settings = Settings.check(source, [section]).section(BgeM3Settings)
+    assert settings.control_verify_tls is verified
+    Busy.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            there = settings.model_copy(update={"url": url})
+            async with open_embedder(there) as embedder:
+                assert await embedder.embed(["gears"]) == [[0.5] * 4]
+        finally:
+            await asyncio.to_thread(server.shutdown)
+    assert len(Busy.asked) >= 3
 
 
 def test_item_9_the_environment_beats_dotenv(tmp_path):
@@ -232,7 +290,8 @@ async def test_item_10_it_works_while_the_crm_writes_and_runs_exclude_each_other
 
 
 async def test_item_12_a_build_that_takes_too_long_says_what_was_done(world, crm):
-    """The next one goes on from there."""
+    """The next one goes on from there. By itself it takes half an hour at most."""
+    assert BuildRequest().timeout == SyncRequest().timeout == 30
     async with world.open() as spark:
         world.embedder.gate = asyncio.Event()
         with pytest.raises(TimedOut, match="who is who was found out, 3 records read"):

@@ -10,7 +10,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -217,26 +218,56 @@ async def test_the_next_run_after_a_kill_waits_for_the_lease(tmp_path, undisturb
     await check_next_run(home, undisturbed, LEASE="")
 
 
-def stopped(home: Path) -> subprocess.Popen[bytes]:
-    """A backfill that has stopped itself: it is surely under way."""
-    command = [sys.executable, str(Path(__file__).with_name("killable.py")), "ingest", "backfill"]
-    environ = {**os.environ, "DIE": "before embed:3:19"}
-    process = subprocess.Popen(command, cwd=home, env=environ, stderr=subprocess.PIPE)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-    return process
+@contextmanager
+def stopped(home: Path, *words: str, at: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that has stopped itself: it is surely under way."""
+    command = [sys.executable, str(Path(__file__).with_name("killable.py")), *words]
+    variables = {**os.environ, "DIE": f"{at}:19", **environ}
+    with subprocess.Popen(command, cwd=home, env=variables, stderr=subprocess.PIPE) as process:
+        try:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            yield process
+        finally:
+            process.kill()
 
 
 @slow
 async def test_two_runs_at_the_same_moment(tmp_path, undisturbed):
-    """One goes through; the other fails with a clear sentence and disturbs nothing."""
+    """One that stood still for longer than its lease is gone past, and then does nothing more."""
     home = make(tmp_path / "home")
-    first = stopped(home)
-    with closing(sqlite3.connect(home / ".spark" / "state.db")) as state, state:
-        state.execute("UPDATE leases SET expires_at = datetime('now', '+1 hour')")
-    second = spark(home, "ingest", "backfill", LEASE="1")
-    assert second.returncode == 1
-    assert "is held by a backfill by cli" in second.stderr
-    first.send_signal(signal.SIGCONT)
-    errors = first.communicate()[1]
-    assert first.returncode == 0, errors
+    with stopped(home, "ingest", "backfill", at="before embed:3", LEASE="1") as first:
+        with closing(sqlite3.connect(home / ".spark" / "state.db")) as state, state:
+            state.execute("UPDATE leases SET expires_at = datetime('now', '+1 hour')")
+        second = spark(home, "ingest", "backfill", LEASE="1")
+        assert second.returncode == 0, second.stderr
+        first.send_signal(signal.SIGCONT)
+        errors = first.communicate()[1].decode()
+        assert first.returncode == 1, errors
+        assert "could not be renewed" in errors or "is now held by" in errors
     await check_next_run(home, undisturbed)
+
+
+DURING = ["before embed:3", "after upsert:3", "before put:1", "before replace:1"]
+
+
+@pytest.mark.parametrize(
+    "moment", [*(pytest.param(m, marks=slow) for m in DURING[:-1]), DURING[-1]]
+)
+async def test_searches_are_answered_during_a_rebuild_and_after_it_was_killed(tmp_path, moment):
+    """From the old index until the switch, then from the new one."""
+    home = make(tmp_path / "home")
+    assert spark(home, "ingest", "backfill").returncode == 0
+
+    def found(words: str) -> list[str]:
+        answer = spark(home, "search", words, "--mode", "sparse", "--limit", "3", "--json")
+        assert answer.returncode == 0, answer.stderr
+        return sorted(hit["text"].strip() for hit in json.loads(answer.stdout)["hits"])
+
+    before = found("note 7"), found("quite")
+    with closing(sqlite3.connect(home / "crm.db")) as crm, crm:
+        crm.execute("UPDATE notes SET body = 'quite another' WHERE note_id = 50")
+    with stopped(home, "ingest", "backfill", "--recreate", at=moment):
+        assert (found("note 7"), found("quite")) == before
+    assert (found("note 7"), found("quite")) == before
+    assert spark(home, "ingest", "backfill", "--recreate").returncode == 0
+    assert found("quite") == ["quite another"]
