@@ -361,11 +361,13 @@ class Machine:
         end = self._since(Phase.LAUNCHED) + timedelta(seconds=entry.ready_s)
         log = LaunchLog(self._host, self._history, self._swap, self._parts.pause)
         async with log.followed(watch, entry):
+            late = False  # decided before the last look, so that what is told is not older
             while not await self._is_ready(entry, watch):
                 await log.write()
-                if self._parts.clock.now() >= end:
+                if late:
                     raise _Broken(watch.too_late(entry.ready_s))
                 await self._parts.pause(POLL)
+                late = self._parts.clock.now() >= end
         state = await self._observe()
         for name, node in state.nodes.items():
             if not node.error:
