@@ -94,6 +94,7 @@ def spark_register_operations() -> Iterable[Operation]:
             f"{_OPERATIONS}:run_processor",
             Effect.WRITE,
             path="/api/admin/run-session-processor",
+            render=f"{_OPERATIONS}:shown_run",
             summary="Run a session processor over the files that are new to it.",
         ),
         Operation(
@@ -101,6 +102,7 @@ def spark_register_operations() -> Iterable[Operation]:
             f"{_OPERATIONS}:collect_sessions",
             Effect.WRITE,
             path="/api/admin/run-session-collector",
+            render=f"{_OPERATIONS}:shown_collection",
             summary="Copy session files out of people's homes, where they are new or have changed.",
         ),
         Operation(

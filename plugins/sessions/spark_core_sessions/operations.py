@@ -29,6 +29,8 @@ __all__ = [
     "retry_file",
     "run_processor",
     "session_status",
+    "shown_collection",
+    "shown_run",
     "shown_status",
 ]
 
@@ -69,6 +71,17 @@ async def run_processor(
         raise
     change.note(action, resource, statistics.counts)
     return RunAnswer(ok=statistics.errors == 0, details=statistics)
+
+
+def shown_run(answer: RunAnswer) -> str:
+    """What a run did, for a terminal; each file that failed has a line of its own."""
+    did = answer.details
+    head = (
+        f"{did.processor}: {did.processed} processed, {did.skipped} skipped, {did.errors} failed, "
+        f"{did.remaining} left; {did.items_extracted} items"
+    )
+    failed = (f"  {bad.session_file}: {bad.error}" for bad in did.errors_detail)
+    return "\n".join((head, *failed))
 
 
 def _told(error: Exception) -> str:
@@ -130,6 +143,16 @@ async def collect_sessions(
     counts = details.model_dump(exclude={"errors", "skipped"})
     change.note(action, resource, {**counts, "errors": len(done.errors)})
     return CollectAnswer(ok=not done.errors, details=details)
+
+
+def shown_collection(answer: CollectAnswer) -> str:
+    """What was collected, for a terminal."""
+    did = answer.details
+    if did.skipped:
+        return "nothing is collected here"
+    verb = "would be copied" if did.dry_run else "copied"
+    head = f"{did.users_processed} users: {did.files_copied} {verb}, {did.files_skipped} skipped"
+    return "\n".join((head, *(f"  {error}" for error in did.errors)))
 
 
 # ---------------------------------------------------------------------------------- statistics
