@@ -137,22 +137,22 @@ class Book:
         rows = await self._state.read(lambda c: c.execute(query).mappings().all())
         return [_run(row) for row in rows]
 
-    async def last_runs(self) -> Mapping[str, Run]:
-        """The newest run of each job."""
-        import sqlalchemy as sa
-
+    async def last_runs(self, jobs: Iterable[str]) -> Mapping[str, Run]:
+        """The newest run of each of *jobs* that has one."""
         runs = _runs()
-        newest = sa.select(runs.c.job, sa.func.max(runs.c.started_at).label("at"))
-        last = newest.group_by(runs.c.job).subquery()
-        same = (runs.c.job == last.c.job) & (runs.c.started_at == last.c.at)
-        query = sa.select(*runs.c).join(last, same)
-        rows = await self._state.read(lambda c: c.execute(query).mappings().all())
-        return {row["job"]: _run(row) for row in rows}
+        newest = runs.select().order_by(runs.c.started_at.desc(), runs.c.id).limit(1)
+
+        def transaction(connection: Connection) -> list[Run]:
+            # One look into an index for each: there may be millions of runs.
+            found = (connection.execute(newest.where(runs.c.job == job)) for job in jobs)
+            return [_run(row) for result in found for row in result.mappings()]
+
+        return {run.job: run for run in await self._state.read(transaction)}
 
     # ------------------------------------------------------------- by whoever holds the lease
 
-    async def take_over(self, lease: Lease, jobs: Iterable[Planned], keep: timedelta) -> None:
-        """Begin to run *jobs*, where another may have left off; forget runs older than *keep*.
+    async def take_over(self, lease: Lease, jobs: Iterable[Planned]) -> None:
+        """Begin to run *jobs*, where another may have left off.
 
         What was running under an earlier lease is lost, and will be run again; but not what was
         begun too often, since it may be what the others died of.
@@ -165,10 +165,14 @@ class Book:
             self._leases.check(connection, lease)
             _adopt(connection, jobs, now)
             _lose(connection, now)
-            runs = _runs()
-            connection.execute(runs.delete().where(runs.c.started_at < now - keep))
 
         await self._state.write(transaction)
+
+    async def forget(self, keep: timedelta) -> None:
+        """Forget the runs that began longer ago than *keep*."""
+        runs = _runs()
+        old = runs.delete().where(runs.c.started_at < self._clock.now() - keep)
+        await self._state.write(lambda c: c.execute(old))
 
     async def begin(self, lease: Lease, fires: Sequence[Fire]) -> Sequence[Run]:
         """Write down that a run of each of *fires* begins now.

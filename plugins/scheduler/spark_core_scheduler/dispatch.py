@@ -25,6 +25,9 @@ __all__ = ["Dispatcher", "fire_of", "next_at"]
 #: Seconds between two looks into the book, where nothing is due sooner.
 LOOK: Final = 1.0
 
+#: How often old runs are looked for.
+TIDY: Final = timedelta(hours=1)
+
 log = logging.getLogger(__name__)
 
 Do = Callable[[Planned, Run], Coroutine[Any, Any, Ended]]
@@ -89,6 +92,7 @@ class Dispatcher:
         self._settings = settings
         self._may = may
         self._wake = asyncio.Event()
+        self._tidied: datetime | None = None
         self.running: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
@@ -97,11 +101,10 @@ class Dispatcher:
         *beat* is called with each look. What still runs when the time to wait is over, or when
         the lease is lost, is cancelled.
         """
-        keep = timedelta(days=self._settings.keep_days)
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wake.set())
         try:
-            await self._book.take_over(self._lease, self._jobs.values(), keep)
+            await self._book.take_over(self._lease, self._jobs.values())
             while not stop.is_set():
                 self._wake.clear()
                 pause = await self._look_again()
@@ -116,12 +119,20 @@ class Dispatcher:
     async def _look_again(self) -> float:
         """Look; where the state is away, that is all that is lost."""
         try:
+            await self._tidy()
             return await self.look()
         except LeaseLost:
             raise
         except SparkError as error:
             log.warning("jobs are late: %s", error.code)
             return LOOK
+
+    async def _tidy(self) -> None:
+        """Forget old runs, once an hour."""
+        now = self._clock.now()
+        if self._tidied is None or now - self._tidied >= TIDY:
+            await self._book.forget(timedelta(days=self._settings.keep_days))
+            self._tidied = now
 
     async def look(self) -> float:
         """Start what is due; gives the seconds until something may be."""

@@ -17,7 +17,7 @@ from spark_core.declarations import Job
 from spark_core.errors import NotFound, SettingsError
 from spark_core.plugins import Plugins
 from spark_core.schedules import Every, Schedule
-from spark_core.settings import nearest
+from spark_core.settings import Settings, nearest
 
 from .application import ApplicationSettings, application_jobs
 from .settings import JobSettings, Method, SchedulerSettings
@@ -95,13 +95,16 @@ class Jobs(dict[str, Planned]):
 
 @asynccontextmanager
 async def open_jobs(
-    plugins: Plugins, settings: SchedulerSettings, application: ApplicationSettings
+    plugins: Plugins,
+    settings: SchedulerSettings,
+    application: ApplicationSettings,
+    all_settings: Settings,
 ) -> AsyncIterator[Jobs]:
     """Those of plugins, as settings change them, those of settings and of the application.
 
     :raises SettingsError: a job of the settings is no job, or two share a name.
     """
-    jobs = {job.name: job for job in _of_plugins(plugins)}
+    jobs = {job.name: job for job in _of_plugins(plugins, all_settings)}
     known = {operation.name for operation in plugins.operations()}
     off = set[str]()
     for name, given in _of_settings(settings, application):
@@ -110,24 +113,30 @@ async def open_jobs(
     yield Jobs({name: job for name, job in sorted(jobs.items()) if name not in off})
 
 
-def _of_plugins(plugins: Plugins) -> Iterator[Planned]:
-    """A plugin whose job cannot be run is told so, and its other jobs are."""
+def _of_plugins(plugins: Plugins, settings: Settings) -> Iterator[Planned]:
+    """A plugin whose job cannot be run is told so, and its other jobs are.
+
+    :raises SettingsError: settings say when a job runs, and say it wrongly.
+    """
     known = {operation.name for operation in plugins.operations()}
     for job in plugins.jobs():
         try:
-            planned = _planned(job)
+            planned = _planned(job, settings)
             if job.operation not in known:
                 raise ValueError(f"there is no operation {job.operation!r}")
-        except ValueError as error:
+        except SettingsError:
+            raise
+        except Exception as error:
             plugins.blame(job, f"job {job.name}: {error}")
             log.error("job %s of %s is left out: %s", job.name, plugins.distribution_of(job), error)
         else:
             yield planned
 
 
-def _planned(job: Job) -> Planned:
+def _planned(job: Job, settings: Settings) -> Planned:
     work = Invocation(job.operation, job.request)
-    planned = Planned(job.name, job.schedule, work, job.timeout, job.timezone)
+    schedule = job.schedule_by(settings)
+    planned = Planned(job.name, schedule, work, job.timeout, job.timezone)
     _ = planned.times, planned.zone
     return planned
 

@@ -110,7 +110,7 @@ async def list_jobs(
     """List the jobs: when each runs next, and how its last run ended."""
     entries, last, leader = (
         await book.entries(),
-        await book.last_runs(),
+        await book.last_runs(jobs),
         await leases.current(LEASE),
     )
     now = clock.now()
@@ -196,14 +196,18 @@ async def resume(request: JobName, jobs: Jobs, book: Book) -> Empty:
 def shown_jobs(result: JobList) -> str:
     """A line per job."""
     leader = f"run by {result.scheduler}" if result.scheduler else "no scheduler runs"
-    return "\n".join([leader, *(_line(job) for job in result.jobs)])
+    rows = [_cells(job) for job in result.jobs]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = (zip(row, widths, strict=True) for row in rows)
+    lines = ("  ".join(cell.ljust(width) for cell, width in row).rstrip() for row in cells)
+    return "\n".join((leader, *lines))
 
 
-def _line(job: JobState) -> str:
+def _cells(job: JobState) -> tuple[str, ...]:
     zone = "" if job.timezone == "UTC" else f" {job.timezone}"
-    when = f"{job.schedule}{zone}"
     coming = f"next {_moment(job.next_at)}" if job.next_at else "no next time"
-    return f"{job.name:<24} {when:<24} {job.state:<8} {coming}  last {job.last_outcome or 'never'}"
+    last = f"last {job.last_outcome or 'never'}"
+    return (job.name, f"{job.schedule}{zone}", job.state, coming, last)
 
 
 def shown_runs(result: RunList) -> str:

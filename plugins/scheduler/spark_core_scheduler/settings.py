@@ -108,7 +108,7 @@ class SchedulerSettings(Section):
         "as that, the job is not run again.",
     )
     keep_days: float = Field(
-        default=30.0, gt=0, le=3650, description="For how many days runs are remembered."
+        default=14.0, gt=0, le=3650, description="For how many days runs are remembered."
     )
     health_host: str = Field(
         default="127.0.0.1", min_length=1, description="Where `spark scheduler` tells its health."

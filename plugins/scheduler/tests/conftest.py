@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ class Desk:
 
     async def under(self, lease: Lease, *jobs: Planned, **settings: Any) -> Dispatcher:
         by_name: Mapping[str, Planned] = {job.name: job for job in jobs}
-        await self.book.take_over(lease, jobs, timedelta(days=30))
+        await self.book.take_over(lease, jobs)
         given = SchedulerSettings(**settings)
         return Dispatcher(by_name, self.book, lease, self.clock, self._do, given)
 

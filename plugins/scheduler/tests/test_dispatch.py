@@ -262,10 +262,14 @@ async def test_every_0m_runs_with_each_second(desk: Desk) -> None:
 
 
 async def test_old_runs_are_forgotten(desk: Desk) -> None:
-    leader = await desk.lead(planned())
+    """Also by a scheduler that leads for months."""
+    job = planned(schedule="every 9999h")
+    leader = await desk.lead(job, keep_days=1)
     await desk.look(leader)
-    desk.clock.advance(31 * 24 * HOUR)
-    await desk.lead(planned())
+    await leader._look_again()
+    assert len(await desk.book.runs()) == 1
+    desk.clock.advance(25 * HOUR)
+    await leader._look_again()
     assert await desk.book.runs() == []
 
 

@@ -76,6 +76,16 @@ async def test_settings_change_when_a_plugins_job_runs_and_whether(open_spark: O
 
 
 @pytest.mark.anyio
+async def test_a_plugin_reads_out_of_settings_when_its_job_runs(open_spark: Opener) -> None:
+    """And is broken where it cannot."""
+    told = Job("told", "every 1h", "sweep", cadence=lambda settings: "every 2h")
+    fails = Job("fails", "every 1h", "sweep", cadence=lambda settings: str(settings.nothing))  # type: ignore[attr-defined]
+    jobs, broken = await jobs_of(open_spark, "", told, fails)
+    assert [job.when for job in jobs.values()] == ["every 2h UTC"]
+    assert len(broken) == 1
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -37,12 +37,10 @@ async def spark(open_spark: Opener) -> AsyncIterator[Spark]:
 
 async def run_once(spark: Spark, ended: Ended) -> None:
     """As if a scheduler had led, and run the job."""
-    from datetime import timedelta
-
     leases, book = await spark.resolver.get(Leases), await spark.resolver.get(Book)
     jobs = await spark.resolver.get(Jobs)
     lease = await leases.acquire(LEASE, 60)
-    await book.take_over(lease, jobs.values(), timedelta(days=1))
+    await book.take_over(lease, jobs.values())
     now: ManualClock = leases._clock  # type: ignore[assignment]
     [run] = await book.begin(lease, [Fire("look", now.now())])
     await book.end(lease, run, ended, 1.5)
