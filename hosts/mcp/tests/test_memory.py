@@ -193,6 +193,7 @@ async def test_no_tool_sends_anything_outward(home: Firm, connect: Connect) -> N
             "tag": "vip",
             "a": "contact:1",
             "b": "contact:2",
+            "handle": "none",
             "text": "A note.",
         }
         special: dict[str, Any] = {
