@@ -328,6 +328,19 @@ async def test_what_runs_is_cancelled_when_the_lease_is_lost(desk: Desk) -> None
     assert run.state is RunState.RUNNING  # until the new leader takes it over
 
 
+async def test_a_run_takes_no_step_when_the_lease_is_over(desk: Desk) -> None:
+    """A process that slept finds its work ready to go on, before anything cancels it."""
+    go = desk.hold_up("job")
+    leader = await desk.lead(planned())
+    await desk.look(leader)
+    leader._may = lambda: False
+    go.set()
+    await asyncio.gather(*leader.running.values(), return_exceptions=True)
+    assert desk.done == []
+    [run] = await desk.book.runs()
+    assert run.state is RunState.INTERRUPTED
+
+
 async def test_where_the_state_is_away_nothing_is_lost(desk: Desk) -> None:
     """The next look finds what this one could not."""
     from spark_core.errors import Unavailable
