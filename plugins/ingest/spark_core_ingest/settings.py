@@ -72,7 +72,11 @@ class KindSettings(Section):
     id: str = Field(description="The column that names a record.")
     text: Columns = Field(min_length=1, description="The columns to search in, in reading order.")
     title: str | None = Field(default=None, description="The column that is a hit's title.")
-    updated: str | None = Field(default=None, description="The column with the last change.")
+    updated: str | None = Field(
+        default=None,
+        description="The column with the last change. It must be there; whether a record has "
+        "changed is told by its content.",
+    )
     metadata: Annotated[Columns, AfterValidator(_unquoted)] = Field(
         default=[],
         description="Columns returned with hits and usable in filters, cut at 1000 characters.",
