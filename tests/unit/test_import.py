@@ -111,6 +111,8 @@ WORKING = {
     "spark_core_ingest.settings",
     "spark_core_ingest.sqlite",
     "spark_core_qdrant.store",
+    "spark_core_sessions.operations",
+    "spark_core_sessions.settings",
     "spark_core_transcripts.answering",
     "spark_core_transcripts.operation",
 }

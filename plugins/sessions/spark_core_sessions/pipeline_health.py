@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -23,47 +23,42 @@ from .states import SessionStates
 
 __all__ = ["PipelineHealth", "pipeline_health"]
 
-#: Whose work is looked at.
-PROCESSOR: Final = "verification"
-
 
 class PipelineHealth(BaseModel, defer_build=True):
     """How the pipeline of session files is."""
 
     status: Literal["ok", "info", "warning", "unknown"]
     detail: str
+    processor: str = Field(description="Whose work was looked at.")
     files: int = 0
     unprocessed: int = 0
     grace_s: float = Field(description="How far files may be ahead of the processor.")
 
 
 async def pipeline_health(
-    settings: SessionsSettings, states: SessionStates, runs: Runs, clock: Clock
+    processor: str, settings: SessionsSettings, states: SessionStates, runs: Runs, clock: Clock
 ) -> PipelineHealth:
-    """How the pipeline is."""
-    grace = settings.grace_s
+    """How the pipeline is, by the work of *processor*."""
+    told = PipelineHealth(
+        status="ok", detail="there are no files", processor=processor, grace_s=settings.grace_s
+    )
     try:
         files = await asyncio.to_thread(scan, settings.directory)
-        known = await states.of(PROCESSOR)
-        last = await runs.last(PROCESSOR)
+        known = await states.of(processor)
+        last = await runs.last(processor)
     except (OSError, SparkError) as error:
         reason = error.message if isinstance(error, SparkError) else error.strerror
-        return PipelineHealth(status="unknown", detail=f"nobody can tell: {reason}", grace_s=grace)
+        unknown = {"status": "unknown", "detail": f"nobody can tell: {reason}"}
+        return told.model_copy(update=unknown)
     new = [f for f in files if f.key not in known or known[f.key].stamp != f.stamp]
     done = [state.processed_at for state in known.values()]
     if last is not None:  # what it saw and left alone was not forgotten
         done.append(last.started_at)
-    told = PipelineHealth(
-        status="ok",
-        detail="all is processed" if files else "there are no files",
-        files=len(files),
-        unprocessed=len(new),
-        grace_s=grace,
-    )
+    seen = {"files": len(files), "unprocessed": len(new)}
     if new:
         status, detail = _behind(new, max(done, default=None), clock.now(), settings)
-        return told.model_copy(update={"status": status, "detail": detail})
-    return told
+        return told.model_copy(update={**seen, "status": status, "detail": detail})
+    return told.model_copy(update={**seen, **({"detail": "all is processed"} if files else {})})
 
 
 def _behind(

@@ -9,6 +9,7 @@ from spark_core_sessions import pipeline_health
 from spark_core_sessions.settings import SessionsSettings
 
 from spark_core.errors import Unavailable
+from spark_core.plugins import Plugin
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("in_this_process")]
 
@@ -37,7 +38,7 @@ def wrote(folder, spark_clock):
 
 @pytest.fixture
 def verified(spark, monkeypatch):
-    """Lets `verification` do nothing with all files, as a run would."""
+    """Lets what is looked at do nothing with all files, as a run would."""
     from spark_core_sessions.operations import Runner
     from spark_core_sessions.runs import Runs
     from spark_core_sessions.states import SessionStates
@@ -49,7 +50,7 @@ def verified(spark, monkeypatch):
     async def verified(process="sample_processors:empty"):
         needs = [await spark.resolver.get(n) for n in (SessionStates, Runs, Leases, Clock)]
         runner = Runner(spark, *needs, spark.settings.section(SessionsSettings))
-        found = [SessionProcessor("verification", "every 15m", process)]
+        found = [SessionProcessor("usage", "every 10m", process)]
         with monkeypatch.context() as patch:
             patch.setattr(spark.plugins, "session_processors", lambda: found)
             return await runner.run(found[0])
@@ -75,6 +76,19 @@ async def test_what_is_processed_is_ok(look, wrote, verified):
     await verified()
     pipeline = (await look()).checks.session_pipeline
     assert (pipeline.status, pipeline.files, pipeline.unprocessed) == ("ok", 1, 0)
+
+
+async def test_verification_is_looked_at_where_there_is_a_model_to_ask(make_spark, look, wrote):
+    """Without one it is not to blame that it does nothing."""
+    import spark_core_vllm
+
+    vllm = Plugin("vllm", "spark-core-vllm", "0", module=spark_core_vllm)
+    spark = make_spark(vllm, environ={"SPARK_PLUGINS_VLLM_URL": "http://127.0.0.1:9"})
+    try:
+        assert (await look(spark)).checks.session_pipeline.processor == "verification"
+    finally:
+        await spark.resolver.aclose()
+    assert (await look()).checks.session_pipeline.processor == "usage"
 
 
 async def test_files_that_outrun_the_processor_by_more_than_the_grace_degrade(

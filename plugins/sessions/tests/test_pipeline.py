@@ -131,6 +131,24 @@ async def test_malformed_and_blank_lines_are_skipped(run, folder):
     assert folder.numbers() == [1, 2]
 
 
+async def test_it_is_the_same_on_postgresql(make_spark, run, folder, postgresql_url):
+    """States, failures, renames and the history, in the other database."""
+    folder.write("ada/a.jsonl", {"n": 1, "do": "raise"})
+    spark = make_spark(environ={"SPARK_STATE_URL": postgresql_url})
+    try:
+        assert (await run(of=spark)).details.processed == 1
+        assert (await run("bad", of=spark)).details.errors == 1
+        file = folder.append("ada/a.jsonl", {"n": 2})
+        file.rename(file.with_name("b.jsonl"))
+        assert (await run(of=spark)).details.items_extracted == 1
+        assert [*await known(spark)] == ["ada/b.jsonl"]
+        assert (await run("usage", of=spark)).ok
+        status = await spark.call("sessions.status")
+    finally:
+        await spark.resolver.aclose()
+    assert {p.name: p.files for p in status.processors}["count"] == 1
+
+
 async def test_a_session_is_called_folder_and_file(run, folder):
     folder.write("ada/a.jsonl", {"n": 1})
     await run()
