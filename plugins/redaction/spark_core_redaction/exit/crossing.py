@@ -21,10 +21,10 @@ from spark_core.state import AuditLog
 from ..scrubbing import Redaction, Scrubbed
 from ..withheld import Withheld
 from .auditing import Crossing
-from .events import Event, EventReader
+from .events import EventReader
 from .replies import Replies
 from .requests import Outgoing
-from .streams import Stream
+from .streams import Stream, encoded, said_for
 
 __all__ = ["Exit", "FrontierOff", "MakeStream", "open_exit"]
 
@@ -40,8 +40,6 @@ TOLD: Final[tuple[Header, ...]] = (
 
 #: What callers hear of its head.
 HEARD: Final = (b"retry-after", b"x-ratelimit-")
-
-DONE: Final = b"[DONE]"
 
 
 class FrontierOff(NotFound):
@@ -183,38 +181,13 @@ async def _streamed(begun: Begun, sent: _Sent, stream: Stream) -> AsyncGenerator
     async with sent.crossing.watched():
         with closing(begun.answer):
             while piece := await begun.answer.read():
-                if said := b"".join(_event(event, stream) for event in reader.feed(piece)):
+                if said := b"".join(said_for(event, stream) for event in reader.feed(piece)):
                     yield said
             if reader.is_within:
                 raise BrokenOff(f"{begun.backend.name} ended its answer within an event")
-            if rest := _encoded(stream.rest()):
+            if rest := encoded(stream.rest()):
                 yield rest
         await sent.ended("200")
-
-
-def _event(event: Event, stream: Stream) -> bytes:
-    if event.data is None:
-        return event.encoded()
-    if event.data.strip() == DONE:
-        return _encoded(stream.rest()) + event.encoded()
-    try:
-        value = from_json(event.data)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise BackendError("the answer has an event that is no JSON object")
-    *held, last = stream.restored(value)
-    return _encoded(held) + event.encoded(to_json(last))
-
-
-def _encoded(said: Any) -> bytes:
-    """Events more than came, with their names where they have one."""
-    pieces = []
-    for value in said:
-        kind = value.get("type")
-        others = (b"event: " + kind.encode(),) if isinstance(kind, str) else ()
-        pieces.append(Event(to_json(value), others).encoded())
-    return b"".join(pieces)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
+from pydantic_core import from_json, to_json
+
+from spark_core.errors import BackendError
+
+from .events import Event
 from .replies import Channel, Replies
 
-__all__ = ["ChatStream", "ResponseStream", "Stream"]
+__all__ = ["ChatStream", "ResponseStream", "Stream", "encoded", "said_for"]
 
 Json = dict[str, Any]
+
+#: What ends a stream of chunks.
+_DONE: Final = b"[DONE]"
 
 #: Where a text stands in a message: names of fields, and numbers of what is in lists.
 Place = tuple[str | int, ...]
@@ -187,3 +195,32 @@ class ResponseStream:
 def _place(stem: str, event: Json) -> Place:
     names = ("item_id", "output_index", "content_index", "summary_index")
     return (stem, *(str(event.get(name)) for name in names))
+
+
+def said_for(event: Event, stream: Stream) -> bytes:
+    """The bytes that are sent on instead of *event*.
+
+    :raises BackendError: it cannot be restored.
+    """
+    if event.data is None:
+        return event.encoded()
+    if event.data.strip() == _DONE:
+        return encoded(stream.rest()) + event.encoded()
+    try:
+        value = from_json(event.data)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise BackendError("the answer has an event that is no JSON object")
+    *held, last = stream.restored(value)
+    return encoded(held) + event.encoded(to_json(last))
+
+
+def encoded(said: Iterable[Json]) -> bytes:
+    """Events more than came, with their names where they have one."""
+    pieces = []
+    for value in said:
+        kind = value.get("type")
+        others = (b"event: " + kind.encode(),) if isinstance(kind, str) else ()
+        pieces.append(Event(to_json(value), others).encoded())
+    return b"".join(pieces)
