@@ -332,8 +332,10 @@ async def test_a_run_takes_no_step_when_the_lease_is_over(desk: Desk) -> None:
     """A process that slept finds its work ready to go on, before anything cancels it."""
     go = desk.hold_up("job")
     leader = await desk.lead(planned())
+    lasts = [True]
+    leader._may = lambda: lasts[0]
     await desk.look(leader)
-    leader._may = lambda: False
+    lasts[0] = False
     go.set()
     await asyncio.gather(*leader.running.values(), return_exceptions=True)
     assert desk.done == []
