@@ -97,7 +97,7 @@ def find(connection: Connection, ring: KeyRing, handle: str, now: datetime) -> S
     """
     digest = hashlib.sha256(handle.encode("utf-8", "surrogatepass")).digest()
     handles, scopes = tables.handles(), tables.scopes()
-    query = handles.select().where(handles.c.digest == digest)
+    query = handles.select().where(handles.c.digest == digest).with_for_update()
     known = connection.execute(query).one_or_none()
     if known is not None:
         query = scopes.select().where(scopes.c.id == known.scope, scopes.c.expires_at > now)
