@@ -205,7 +205,7 @@ class Exit(Served):
 Serve = Callable[..., Exit]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Starts servers with the settings *toml* and a plugin that knows names."""
     servers: list[Exit] = []
@@ -256,7 +256,7 @@ def settings(url: str, more: str = "") -> str:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def server(outside: Frontier, serve: Serve) -> Exit:
     """Two workers in front of the model outside."""
     return serve(settings(outside.served.url), workers=2)

@@ -148,8 +148,9 @@ def told(turn: int, answer: httpx.Response) -> tuple[str, dict[str, Any]]:
     return kept["content"], kept
 
 
-async def test_forty_turns_leak_nothing_and_are_restored_to_the_letter(
-    http: httpx.AsyncClient, frontier: Frontier
+@pytest.mark.parametrize("turns", [12, pytest.param(TURNS, marks=pytest.mark.slow)])
+async def test_turns_leak_nothing_and_are_restored_to_the_letter(
+    http: httpx.AsyncClient, frontier: Frontier, turns: int
 ) -> None:
     model = frontier.script = Model()
     messages: list[dict[str, Any]] = [
@@ -157,7 +158,7 @@ async def test_forty_turns_leak_nothing_and_are_restored_to_the_letter(
     ]
     scope: dict[str, str] = {}
     wrong = []
-    for turn in range(TURNS):
+    for turn in range(turns):
         model.turn = turn
         messages.append({"role": "user", "content": asked(turn)})
         body = {"model": "far", "messages": messages, "stream": turn % 2 == 1 and not calls(turn)}
@@ -179,7 +180,7 @@ async def test_forty_turns_leak_nothing_and_are_restored_to_the_letter(
     assert leaked == []
     sent = sum(len(PLACEHOLDER.findall(body.decode())) for body in frontier.bodies)
     print(
-        f"{TURNS} turns, {len(frontier.bodies)} requests with {sent} placeholders, "
+        f"{turns} turns, {len(frontier.bodies)} requests with {sent} placeholders, "
         f"{model.mangled} of them answered in {len(MANGLES)} ways: {len(leaked)} leaks, "
-        f"{TURNS - len(wrong)} answers restored to the letter"
+        f"{turns - len(wrong)} answers restored to the letter"
     )

@@ -323,6 +323,10 @@ SMUGGLED = {
     "every letter in percent encoding": "".join(f"%{ord(c):02x}" for c in OTTILIE),
     "HTML entities": "".join(f"&#{ord(c)};" for c in OTTILIE),
     "escapes of JSON": "".join(f"\\u{ord(c):04x}" for c in OTTILIE),
+    "circled letters alone": "".join(
+        chr(0x24B6 + ord(c) - 65) if c.isupper() else chr(0x24D0 + ord(c) - 97) if c != " " else c
+        for c in OTTILIE
+    ),
     "a block of code": f"```json\n{json.dumps({'who': OTTILIE})}\n```",
     "another case": OTTILIE.upper(),
     "family name first": "Kranzfeld, Ottilie",
@@ -546,6 +550,17 @@ async def test_only_models_that_settings_name_are_asked(
     """The name of a model is a text like any other; none but those leaves."""
     answer = await http.post(CHAT, json={**ask("x"), "model": OTTILIE})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert frontier.bodies == []
+
+
+async def test_no_other_route_leads_outside(http: httpx.AsyncClient, frontier: Frontier) -> None:
+    """Neither a relay of our own models, nor one of sound, nor a query."""
+    for path in ("chat/completions", "responses", "completions", "embeddings"):
+        answer = await http.post(f"/v1/{path}", json={**ask(OTTILIE), "input": OTTILIE})
+        assert answer.status_code in (404, 503), answer.text
+    for path in ("audio/transcriptions", "audio/speech", "embeddings", "files", "completions"):
+        assert (await http.post(f"/v1/frontier/{path}", json=ask(OTTILIE))).status_code == 404
+    assert (await http.get(f"{CHAT}?messages={quote(OTTILIE)}")).status_code == 405
     assert frontier.bodies == []
 
 

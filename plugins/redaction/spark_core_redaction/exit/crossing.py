@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic_core import from_json, to_json
@@ -30,6 +31,11 @@ __all__ = ["Exit", "FrontierOff", "MakeStream", "open_exit"]
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
+
+#: Bytes of a request or an answer from which on it is worked on in a thread.
+LARGE: Final = 256 * 1024
+
+T = TypeVar("T")
 
 #: All that a server outside hears beside the body, its type and its length, and our key.
 TOLD: Final[tuple[Header, ...]] = (
@@ -103,12 +109,12 @@ class Exit:
         real, hosts = await self._targets(relay, model)
         crossing = Crossing(self._audit, asked.client, relay.path, model)
         try:
-            outgoing = Outgoing(body)
+            outgoing = await _off_loop(Outgoing, body, size=len(asked.body))
             scrubbed = await self._scrubbed(outgoing, _scope(asked))
         except Withheld as error:
             await crossing.stays("withheld", error.counts)
             return _withheld(error)
-        content = outgoing.put(scrubbed.texts, real)
+        content = await _off_loop(outgoing.put, scrubbed.texts, real, size=len(asked.body))
         restorer = await self._redaction.restorer(scrubbed.handle)
         replies = Replies(restorer, outgoing.names, json=_wants_json(body))
         await crossing.leaves(content, scrubbed.counts, hosts)
@@ -148,15 +154,15 @@ class Exit:
                 told = _streamed(begun, sent, make_stream(sent.replies))
                 return Composed(told, EVENTS, 200, headers)
             with closing(begun.answer):
-                value = await _whole(begun)
-            restored = to_json(sent.replies.restored(value))
+                value, size = await _whole(begun)
+            restored = await _off_loop(_restored, sent.replies, value, size=size)
             await sent.ended(str(status))
             unknown = (b"x-spark-redaction-unknown", b"%d" % sent.replies.unknown)
             return Composed(restored, JSON, status, (*headers, unknown))
 
 
-async def _whole(begun: Begun) -> Any:
-    """An answer that comes at once, whether it says that it failed or not.
+async def _whole(begun: Begun) -> tuple[Any, int]:
+    """An answer that comes at once, whether it says that it failed or not, and its size.
 
     :raises BackendError: it cannot be restored, or is about our key.
     """
@@ -170,7 +176,7 @@ async def _whole(begun: Begun) -> Any:
     if _kind(begun.answer) != JSON or 300 <= status < 400:
         raise BackendError(f"{told} answered with status {status}, and not with JSON")
     try:
-        return from_json(body)
+        return from_json(body), len(body)
     except ValueError:
         raise BackendError(f"{told} answered with what is not JSON") from None
 
@@ -188,6 +194,15 @@ async def _streamed(begun: Begun, sent: _Sent, stream: Stream) -> AsyncGenerator
             if rest := encoded(stream.rest()):
                 yield rest
         await sent.ended("200")
+
+
+def _restored(replies: Replies, value: Any) -> bytes:
+    return to_json(replies.restored(value))
+
+
+async def _off_loop(do: Callable[..., T], *arguments: Any, size: int) -> T:
+    """What comes of *do*: in a thread where it works on so many bytes that others would wait."""
+    return do(*arguments) if size < LARGE else await asyncio.to_thread(do, *arguments)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

@@ -52,7 +52,7 @@ _MAGIC: Final = re.compile(
 )
 _TIME: Final = r"(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}"
 _TRANSCRIPT: Final = re.compile(
-    rf"^WEBVTT\b|^\s*{_TIME}\s+-->\s+{_TIME}|^SPEAKER \S+ \d+ [\d.]+ [\d.]+ |"
+    rf"^WEBVTT\b|^[ \t]*{_TIME}[ \t]+-->[ \t]+{_TIME}|^SPEAKER \S+ \d+ [\d.]+ [\d.]+ |"
     r'"(?:segments|words)"\s*:\s*\[\s*\{[^{}]*"(?:start|end)"\s*:\s*\d|'
     r"(?:^\W{0,3}speaker_\d+\b[^\n]*\n[\s\S]{0,2000}?){2}",
     re.MULTILINE | re.IGNORECASE,

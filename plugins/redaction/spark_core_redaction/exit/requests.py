@@ -123,7 +123,7 @@ class Outgoing:
     # ------------------------------------------------------------------------------------ texts
 
     def _add(self, text: str, place: str) -> Callable[[Sequence[str]], str]:
-        if not any(map(str.isalnum, text)):
+        if text.isascii() and not any(map(str.isalnum, text)):  # others may be letters in disguise
             return _always(text)
         at = self._known.setdefault(text, len(self.texts))
         if at == len(self.texts):

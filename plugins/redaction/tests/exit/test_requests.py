@@ -257,6 +257,11 @@ def test_places_name_no_field_that_is_somebody_s_own() -> None:
     assert "/metadata/*/*" in outgoing.places
 
 
+@pytest.mark.parametrize("text", ["ⒶⒹⒶ", "⠁⠙⠁", "🇦🇩🇦"])
+def test_letters_in_disguise_are_looked_at(text: str) -> None:
+    assert Outgoing(says(text)).texts == [text]
+
+
 def test_equal_texts_are_looked_at_once() -> None:
     assert Outgoing({"messages": [{"role": "user", "content": "same"}] * 9}).texts == ["same"]
 
