@@ -61,7 +61,7 @@ def change(home: Path) -> None:
 
 def spark(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(Path(__file__).with_name("killable.py")), *words]
-    variables = {**os.environ, "LEASE": "1", **environ}
+    variables = {**os.environ, "LEASE": "3", **environ}
     return subprocess.run(
         command, cwd=home, env=variables, capture_output=True, text=True, timeout=120
     )
@@ -235,10 +235,10 @@ def stopped(home: Path, *words: str, at: str, **environ: str) -> Iterator[subpro
 async def test_two_runs_at_the_same_moment(tmp_path, undisturbed):
     """One that stood still for longer than its lease is gone past, and then does nothing more."""
     home = make(tmp_path / "home")
-    with stopped(home, "ingest", "backfill", at="before embed:3", LEASE="1") as first:
+    with stopped(home, "ingest", "backfill", at="before embed:3", LEASE="3") as first:
         with closing(sqlite3.connect(home / ".spark" / "state.db")) as state, state:
             state.execute("UPDATE leases SET expires_at = datetime('now', '+1 hour')")
-        second = spark(home, "ingest", "backfill", LEASE="1")
+        second = spark(home, "ingest", "backfill")
         assert second.returncode == 0, second.stderr
         first.send_signal(signal.SIGCONT)
         errors = first.communicate()[1].decode()

@@ -53,7 +53,7 @@ def test_a_server_that_is_killed_during_a_run_is_gone_on_with(tmp_path, words, m
         if "--recreate" in words:
             assert spark(home, "ingest", "backfill", **variables).returncode == 0
         change(home)
-        with stopped(home, "ingest", *words, at=moment, LEASE="1", **variables) as run:
+        with stopped(home, "ingest", *words, at=moment, LEASE="3", **variables) as run:
             server.kill()
             server.wait()
             run.send_signal(signal.SIGCONT)

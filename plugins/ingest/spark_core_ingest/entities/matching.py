@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-__all__ = ["MEMORY", "Matching", "open_matching"]
+__all__ = ["MEMORY", "Matching", "load", "open_matching"]
 
 #: What more records than this share is no reason to compare each with each: work grows with this
 #: number times that of records, not with the square of the latter.
@@ -37,9 +39,15 @@ PAIRS = 2_000_000
 MEMORY = 1000
 
 
+async def load() -> None:
+    """Import what compares: it takes seconds, and is no work for the event loop."""
+    for name in ("duckdb", "pyarrow", "splink"):
+        await asyncio.to_thread(importlib.import_module, name)
+
+
 @contextmanager
 def open_matching() -> Iterator[Matching]:
-    """An empty database for one run, in a temporary folder of its own."""
+    """An empty database for one run, in a temporary folder of its own. Await :func:`load` first."""
     import duckdb
 
     with scratch() as folder:

@@ -15,7 +15,7 @@ from spark_core.errors import Conflict, NotFound
 from ..annotations.store import Annotation, Annotations
 from ..settings import IngestSettings
 from .joining import pairs as weighed_pairs
-from .matching import open_matching
+from .matching import load, open_matching
 from .profiles import Key, source_of
 from .registry import Entities, Entity, Link, ordered
 from .resolve import matched, within
@@ -350,6 +350,7 @@ async def _weighed(a: Key, b: Key, settings: IngestSettings, progress: Progress)
     """What the two say of each other, though no run found that worth keeping."""
     source = source_of(settings)
     total = sum((await source.counts()).values()) if source else 0
+    await load()
     with open_matching() as matching:
         await matched(matching, settings, total, progress, pair=(a, b))
         await within(

@@ -16,7 +16,7 @@ from spark_core.state import Leases
 from ..alone import alone
 from ..settings import IngestSettings
 from . import joining
-from .matching import Matching, open_matching
+from .matching import Matching, load, open_matching
 from .profiles import Key, profiles, source_of
 from .registry import RECORDS, Entities
 from .settling import Group
@@ -66,6 +66,7 @@ async def resolve(
         warning = "no kind says by what its records are recognised: describe its match table"
         return ResolveReport(**nothing, warnings=[warning], seconds=0.0)
     total = sum((await source.counts()).values())
+    await load()
     async with alone(leases, LEASE, f"a resolve by {caller.name}", progress):
         run = await entities.begin()
         with open_matching() as matching:

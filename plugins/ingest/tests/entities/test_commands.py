@@ -7,9 +7,12 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
+from spark_core_ingest.entities import matching
 
 SETTINGS = """
 [plugins.bge_m3]
@@ -52,6 +55,17 @@ def test_who_is_who_is_found_without_an_index_or_an_embedder(tmp_path, fingerpri
     refused = json.loads(spark("entities", "refuse", "contact:1", "contact:2", "--json"))
     assert len(set(refused["entities"].values())) == 2
     assert fingerprint(database) == before
+
+
+@pytest.mark.anyio
+async def test_what_is_heavy_is_loaded_beside_the_event_loop(monkeypatch):
+    """Else a lease could not be renewed, nor anybody be answered, for seconds."""
+    threads = {}
+    names = {"import_module": lambda name: threads.update({name: threading.current_thread()})}
+    monkeypatch.setattr(matching, "importlib", SimpleNamespace(**names))
+    await matching.load()
+    assert list(threads) == ["duckdb", "pyarrow", "splink"]
+    assert threading.main_thread() not in threads.values()
 
 
 @pytest.mark.anyio
