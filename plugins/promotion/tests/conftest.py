@@ -20,12 +20,14 @@ import spark_core_promotion
 import spark_core_ssh
 from spark_core_lab import sparks
 from spark_core_lab.sparks.machine import Spark as Machine
+from spark_core_promotion.driving import Promotions
 from spark_core_promotion.history import History
 
 import spark_core.gateway.plugin
 import spark_core.swaps.plugin
 from spark_core import Spark
 from spark_core.plugins import Plugin
+from spark_core.testing.clock import ManualClock
 from spark_core.testing.plugins import SparkOpener
 
 PLUGINS = (
@@ -381,8 +383,22 @@ def stand(engines: Callable[[str], Path]) -> Iterator[Callable[[int], tuple[Mach
         yield stand
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory whose state has its tables: to make them takes longer than most tests."""
+    home = tmp_path_factory.mktemp("migrated")
+
+    async def make() -> None:
+        async with SparkOpener(home, ManualClock())(*PLUGINS) as spark:
+            await spark.resolver.get(Promotions)
+
+    asyncio.run(make())
+    return home / ".spark"
+
+
 @pytest.fixture
 def make_office(
+    migrated: Path,
     stand: Callable[[int], tuple[Machine, ...]],
     tmp_path: Path,
     engines: Callable[[str], Path],
@@ -395,6 +411,7 @@ def make_office(
     def make(count: int) -> Office:
         office = Office(stand(count), tmp_path, engines, spark_open, monkeypatch)
         office.furnish()
+        shutil.copytree(migrated, tmp_path / ".spark")
         made.append(office)
         return office
 

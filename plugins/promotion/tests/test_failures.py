@@ -25,9 +25,10 @@ pytestmark = pytest.mark.anyio
 
 async def failed(office, match: str, **request):
     """The events and the receipt of a promotion that fails so."""
-    with pytest.raises(BackendError, match=match):
-        await office.promote(**request)
-    return await office.status()
+    async with office.open() as spark:
+        with pytest.raises(BackendError, match=match):
+            await spark.call("promote", {"name": "engine", **request})
+        return await spark.call("promote.status", {"name": "engine"})
 
 
 # ----------------------------------------------------------------------------- the 22nd item
@@ -49,6 +50,7 @@ async def test_e22_a_backup_that_is_not_what_was_copied_is_noticed(office):
     assert office.is_old()
 
 
+@pytest.mark.slow
 async def test_e22_a_copy_that_is_not_what_was_sent_is_noticed(office):
     """The digest is compared on the node, after the copy and before anything is renamed."""
     office.breaks("truncate", 'for last in "$@"; do :; done; printf y > "$last"; exit 0')
@@ -79,6 +81,18 @@ async def test_e22_a_lower_fence_changes_nothing_on_a_machine(office):
         await nodes.do("spark1", "discard", "7", "/nothing")
         with pytest.raises(LeaseLost):
             await nodes.do("spark1", "discard", "6", "/nothing")
+
+
+@pytest.mark.slow
+async def test_machines_that_obey_a_newer_state_are_left_alone(office):
+    """As after a backup of the state was brought back: it is said what to do."""
+    folder = office.machine.home / ".spark-core" / "promotion"
+    folder.mkdir(parents=True)
+    (folder / "fence.99").touch()
+    shown = await failed(office, r"refused.*remove the files fence")
+    assert shown.promotion.failure.code == "fenced"
+    assert office.is_old()
+    assert office.backups() == []
 
 
 async def test_e22_a_failed_verification_is_taken_back_by_itself(office):
@@ -294,6 +308,7 @@ async def test_refused_while_a_swap_runs_and_the_other_way_round(office):
         assert (await history.newest("engine")).id == begun.id
 
 
+@pytest.mark.slow
 async def test_a_promotion_that_nobody_works_on_goes_on(office):
     """Broken off by whoever asked: the next one goes on, and does nothing twice."""
     async with office.open() as spark:

@@ -72,6 +72,7 @@ async def test_b_build_makes_the_binary_first(office):
     assert receipt.digest == digest(office.engines("new"))
 
 
+@pytest.mark.slow
 async def test_b_a_build_that_fails_changes_nothing(office):
     office.plan["build"] = ["false"]
     with pytest.raises(BackendError, match=r"refused.*the build \(false\) failed"):
@@ -129,9 +130,10 @@ async def test_items_8_a_dry_run_prints_the_plan_and_changes_nothing(office):
 async def test_items_2_without_the_guard_symbol_nothing_is_touched(office, kind):
     """A text that is the same, which `strings` would find, is no symbol."""
     office.ship(kind)
-    for request in ({"dry_run": True}, {}):
-        with pytest.raises(BackendError, match="does not define FinanceAvellaneda"):
-            await office.promote(**request)
+    async with office.open() as spark:
+        for request in ({"dry_run": True}, {}):
+            with pytest.raises(BackendError, match="does not define FinanceAvellaneda"):
+                await spark.call("promote", {"name": "engine", **request})
     assert office.is_old()
     assert (office.backups(), office.left_over(), office.updates()) == ([], [], [])
 
@@ -142,6 +144,7 @@ async def test_b_a_missing_binary_is_refused(office):
         await office.promote()
 
 
+@pytest.mark.slow
 async def test_b_what_cannot_be_run_is_refused(office):
     office.binary.chmod(0o644)
     with pytest.raises(BackendError, match="no file that can be run"):
@@ -192,7 +195,7 @@ async def test_items_4_start_first_is_never_emitted(office):
     assert journal == ["ended", "begins"]
 
 
-@pytest.mark.parametrize("found", ["tiered", None])
+@pytest.mark.parametrize("found", ["tiered", pytest.param(None, marks=pytest.mark.slow)])
 async def test_items_7_a_consumer_that_is_not_fanout_is_refused_before_anything_changes(
     office, found
 ):
