@@ -184,9 +184,7 @@ class Book:
 
         def transaction(connection: Connection) -> None:
             self._leases.check(connection, lease)
-            connection.execute(
-                _runs().insert(), [{**vars(run), "state": run.state.value} for run in runs]
-            )
+            connection.execute(_runs().insert(), [_row(run) for run in runs])
             connection.execute(_to_pending(), [_pending(fire) for fire in fires])
 
         await self._state.write(transaction)
