@@ -16,31 +16,31 @@ _GAP = r"[ \u00a0.\-\u2010-\u2015/()]{0,3}"
 
 #: With the country: +43 (0)664 123-4567, 001-212-555-0123, 0043 1 234567.
 _ABROAD = re.compile(
-    rf"(?<![\w+])(?:\(?\+{_GAP}|(?<![\d.,/-])00(?=[ \-./(]?[1-9]))(?:\d{_GAP}){{6,17}}(?<=\d){_EXTENSION}"
+    rf"(?<![A-Za-z\d_+])(?:\(?\+{_GAP}|(?<![\d.,/-])00(?=[ \-./(]?[1-9]))(?:\d{_GAP}){{6,17}}(?<=\d){_EXTENSION}"
     rf"(?!\d)",
     re.IGNORECASE,
 )
 
 #: As North America writes: (212) 555-0123, 212.555.0123, 1-212-555-0123.
 _AMERICAN = re.compile(
-    rf"(?<![\w.,-])(?:1[ .\-])?(?:\(\d{{3}}\)[ .\-]{{0,2}}|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_EXTENSION}(?![\d-])",
+    rf"(?<![A-Za-z\d_.,-])(?:1[ .\-])?(?:\(\d{{3}}\)[ .\-]{{0,2}}|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_EXTENSION}(?![\d-])",
     re.IGNORECASE,
 )
 
 #: With a leading zero or an area in brackets: 0664/123 45 67, (02) 9876 5432, 06-12345678.
 _AT_HOME = re.compile(
-    rf"(?<![\w.,:/-])(?:\(\d{{2,5}}\){_GAP}|0{_GAP}(?=[1-9]))(?:\d[ \u00a0.\-/]{{0,2}}){{5,13}}(?<=\d){_EXTENSION}(?![\d:])",
+    rf"(?<![A-Za-z\d_.,:/-])(?:\(\d{{2,5}}\){_GAP}|0{_GAP}(?=[1-9]))(?:\d[ \u00a0.\-/]{{0,2}}){{5,13}}(?<=\d){_EXTENSION}(?![\d:])",
     re.IGNORECASE,
 )
 
 #: In groups without a zero: 603 123 456, 91 234 56 78, 9123 4567, 41 12 34 56.
 _GROUPED = re.compile(
-    r"(?<![\w.,:/+-])\d{2,4}(?:([ \u00a0.\-])\d{2,4})(?:\1\d{2,4}){1,4}(?![\w:/]|[.,\-]\d)"
+    r"(?<![A-Za-z\d_.,:/+-])\d{2,4}(?:([ \u00a0.\-])\d{2,4})(?:\1\d{2,4}){1,4}(?![A-Za-z\d_:/]|[.,\-]\d)"
 )
-_PAIR = re.compile(r"(?<![\w.,:/+-])\d{3,5}[ \-]\d{4,6}(?![\w:/]|[.,\-]\d)")
+_PAIR = re.compile(r"(?<![A-Za-z\d_.,:/+-])\d{3,5}[ \-]\d{4,6}(?![A-Za-z\d_:/]|[.,\-]\d)")
 
 #: All digits in one.
-_SOLID = re.compile(r"(?<![\w.,:/+#-])\d{7,12}(?![\w:/]|[.,\-]\d)")
+_SOLID = re.compile(r"(?<![A-Za-z\d_.,:/+#-])\d{7,12}(?![A-Za-z\d_:/]|[.,\-]\d)")
 
 _CONTEXT = re.compile(
     r"(?:phone|mobile|mobil|cell|call|tel|fax|ring|sms|text me|whatsapp|signal|viber|hotline|"
