@@ -22,6 +22,7 @@ from openai import AsyncOpenAI
 
 from ...scripted import Peer, Scripted, answer, serving
 from ..gateway.conftest import COMMAND, PATIENCE, Served
+from .searching import KEY, LOUD, search
 
 #: Who is known: id, names, e-mail address, telephone, number.
 PEOPLE = (
@@ -30,6 +31,13 @@ PEOPLE = (
     ("3", ("Marguerite Delacourt-Vey",), "m.vey@pompes.example", "", ""),
     ("4", ("李静怡",), "", "", ""),
     ("5", ("Quorrin Pumpworks Ltd",), "", "", "88120347"),
+    (
+        "6",
+        ("Zsuzsanna Quillfeather",),
+        "zq.canary@quillfeather.example",
+        "+36 1 555 0199",
+        "CN-90817263",
+    ),
 )
 
 PLUGIN = f"""
@@ -252,14 +260,20 @@ def settings(url: str, more: str = "") -> str:
     """The settings of the exit to the model at *url*."""
     return (
         f'{more}\n[plugins.redaction.frontier]\nurl = "{url}/v1"\nmodels = ["far"]\n'
-        'api_key = "our-own-key"\nsilent_s = 20\n'
+        f'api_key = "{KEY}"\nsilent_s = 20\n'
     )
 
 
 @pytest.fixture(scope="session")
-async def server(outside: Frontier, serve: Serve) -> Exit:
-    """Two workers in front of the model outside."""
-    return serve(settings(outside.served.url), workers=2)
+async def server(outside: Frontier, serve: Serve) -> AsyncIterator[Exit]:
+    """Two workers in front of the model outside, which log whatever they can.
+
+    When all tests are done, nothing private is in anything that was written for any of them.
+    """
+    started = serve(settings(outside.served.url), workers=2, change=LOUD)
+    yield started
+    assert search(started) == {}
+    assert len(started.log.read_bytes()) > 10_000
 
 
 @pytest.fixture

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,43 +10,16 @@ import pytest
 
 from ...scripted import Peer
 from ..swaps.test_secrets import ProcessList
-from .conftest import (
-    PATIENCE,
-    PLUGIN,
-    Exit,
-    Frontier,
-    Serve,
-    chunks,
-    in_json,
-    last_text,
-    says,
-    settings,
-    streamed,
-)
+from .conftest import PEOPLE, Exit, Frontier, chunks, in_json, last_text, says, streamed
+from .searching import KEY, found_in, written
 
 pytestmark = pytest.mark.anyio
 
 CHAT, RESPONSES = "/v1/frontier/chat/completions", "/v1/frontier/responses"
 
-NAME, MAIL, NUMBER = "Zsuzsanna Quillfeather", "zq.canary@quillfeather.example", "CN-90817263"
-PHONE, CARD = "+36 1 555 0199", "4929 1234 5678 9018"
-KEY = "our-own-key"
-CANARIES = ("Zsuzsanna", "Quillfeather", "zq.canary", "90817263", "555 0199", "5678 9018")
-
+_, (NAME,), MAIL, PHONE, NUMBER = PEOPLE[-1]
+CARD = "4929 1234 5678 9018"
 TEXT = f"{NAME} ({MAIL}, {PHONE}, {NUMBER}) paid with {CARD}."
-
-#: Everything is logged that anybody would log.
-LOUD = (
-    "import logging, sys; "
-    "logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format='%(name)s %(message)s'); "
-    "[logging.getLogger(n).setLevel(logging.DEBUG) for n in ('sqlalchemy', 'python_multipart')]"
-)
-
-
-def known(plugin: str) -> str:
-    """*plugin* that knows the canaries as well."""
-    more = ("9", (NAME,), MAIL, PHONE, NUMBER)
-    return plugin.replace("number in (", f"number in ({more!r}, ", 1)
 
 
 async def everything_goes_on(http: httpx.AsyncClient, frontier: Frontier) -> None:
@@ -104,45 +73,20 @@ async def everything_goes_on(http: httpx.AsyncClient, frontier: Frontier) -> Non
         assert (answer.status_code, NAME in answer.text) == (400, False)
 
 
-def spellings(value: str) -> Iterator[bytes]:
-    """How *value* may be written."""
-    yield from (value.encode(), value.encode("utf-16-le"), value.encode().hex().encode())
-    for shift in range(3):  # of base64, by where it begins
-        text = base64.b64encode(b" " * shift + value.encode())
-        yield text[shift + shift // 2 + 1 : -4]
-
-
-def found_in(content: bytes) -> list[str]:
-    return [v for v in (*CANARIES, KEY) if any(s in content for s in spellings(v))]
-
-
-def written(server: Exit) -> Iterator[tuple[str, bytes]]:
-    """Everything that the server wrote, and what it is."""
-    yield "the log", server.log.read_bytes()
-    for file in (server.folder / ".spark").rglob("*"):
-        if file.is_file():
-            yield str(file.relative_to(server.folder)), file.read_bytes()
-    state = server.folder / ".spark" / "state.db"
-    with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as database:
-        yield "the state", "\n".join(database.iterdump()).encode()
-    for process in (server.process.pid, *server.workers()):
-        for name in ("cmdline", "environ"):
-            yield f"{name} of {process}", Path(f"/proc/{process}/{name}").read_bytes()
-
-
 async def test_no_canary_is_found_in_anything_that_was_written(
-    serve: Serve, frontier: Frontier
+    server: Exit, http: httpx.AsyncClient, frontier: Frontier
 ) -> None:
-    """The log says everything, and each thing that can go wrong does."""
-    server = serve(settings(frontier.served.url), plugin=known(PLUGIN), change=LOUD)
+    """The log says everything, and each thing that can go wrong does.
+
+    What other tests wrote is searched, too, when all are done: see the fixture ``server``.
+    """
     processes = ProcessList()
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, trust_env=False) as http:
-        with processes.watched():
-            await everything_goes_on(http, frontier)
-        told = {
-            path: (await http.get(path)).content
-            for path in ("/metrics", "/api/audit?limit=1000", "/api/endpoints", "/api/health")
-        }
+    with processes.watched():
+        await everything_goes_on(http, frontier)
+    told = {
+        path: (await http.get(path)).content
+        for path in ("/metrics", "/api/audit?limit=1000", "/api/endpoints", "/api/health")
+    }
     assert b"redaction.exit" in told["/api/audit?limit=1000"]
     heard = frontier.heard.replace(KEY, "").encode()
     places = [*written(server), *told.items(), ("what was heard outside", heard)]
