@@ -40,6 +40,11 @@ def before(home: Path, indexed: bool) -> Path:
     return home
 
 
+def copy(start: Path, end: Path) -> None:
+    """A folder with its index, but for the address of the index's owner, who may be leaving."""
+    shutil.copytree(start, end, ignore=shutil.ignore_patterns("owner.json"))
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Of each run what there is before it, what there is after it, and its moments."""
@@ -51,7 +56,7 @@ def prepared(tmp_path_factory):
             folder = tmp_path_factory.mktemp(run.replace(" ", "-"))
             start = before(folder / "start", indexed)
             end = folder / "end"
-            shutil.copytree(start, end)
+            copy(start, end)
             done = spark(end, *words, MOMENTS="1")
             assert done.returncode == 0, done.stderr
             made[run] = start, end, [m for m in done.stderr.splitlines() if ":" in m]
@@ -70,7 +75,7 @@ async def test_a_run_that_is_killed_at_a_random_moment(tmp_path, prepared, run, 
     start, end, moments = prepared(run)
     moment = random.Random(f"{run} {seed}").choice(moments)
     home = tmp_path / "home"
-    shutil.copytree(start, home)
+    copy(start, home)
     killed = spark(home, *words, DIE=f"{moment}:9")
     assert killed.returncode == -signal.SIGKILL, (moment, killed.stderr)
     if indexed:
