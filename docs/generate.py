@@ -187,6 +187,8 @@ def _default(field: FieldInfo) -> str:
         return ""
     if isinstance(value, BaseModel):
         value = value.model_dump()
+    if isinstance(value, frozenset):
+        value = sorted(value)  # the order of a set is another one in each process
     plain = value.value if isinstance(value, Enum) else value
     return "`(secret)`" if isinstance(value, SecretStr) else f"`{json.dumps(plain, default=str)}`"
 

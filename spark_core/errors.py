@@ -175,7 +175,7 @@ class TimedOut(Unavailable):
 class DetectionFailed(Unavailable):
     """Nobody can say what is private in a text, so it does not leave; ``detector`` failed."""
 
-    def __init__(self, detector: str, reason: str, *, hint: str | None = None) -> None:
+    def __init__(self, detector: str, reason: str = "failed", *, hint: str | None = None) -> None:
         super().__init__(f"the text detector {detector!r} {reason}", hint=hint)
         self.detector = detector
 
