@@ -36,7 +36,7 @@ class Relay:
 
     ``model_from`` says where the model's name is found: in the JSON body, in a field of the
     form, in the query, or nowhere. ``also`` are other paths for the same, and ``at`` is its path
-    at the backend, where that is another.
+    at the backend, where that is another. ``summary`` says in a line what becomes of a request.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Relay:
     model_from: Literal["json", "form", "query", "none"] = "json"
     also: tuple[str, ...] = ()
     at: str | None = None
+    summary: str = "Passed on to a backend's own API."
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -169,6 +169,6 @@ def _relayed(relay: Relay, path: str) -> Json:
     return {
         "operationId": f"relay.{relay.name}{also}",
         "tags": ["relays"],
-        "summary": "Passed on to a backend's own API.",
-        "responses": {"default": {"description": "What the backend answers, as it is."}},
+        "summary": relay.summary,
+        "responses": {"default": {"description": "What the backend answers."}},
     }

@@ -79,9 +79,8 @@ def _of_relay(relay: Relay) -> Iterable[Route]:
     async def refuse(req: Request, resp: Response) -> None:
         raise falcon.HTTPMethodNotAllowed([relay.method])
 
-    summary = "Passed on to a backend's own API."
     for path in relay.paths:
-        yield Route(relay.method, path, refuse, f"relay {relay.name}", summary)
+        yield Route(relay.method, path, refuse, f"relay {relay.name}", relay.summary)
 
 
 def _check_unique(routes: Iterable[Route]) -> None:
@@ -137,9 +136,7 @@ class Endpoint:
     def _has_events(self) -> bool:
         return self._operation.streams or self._operation.reports_progress
 
-    async def _stream(
-        self, req: Request, resp: Response, request: BaseModel, caller: str
-    ) -> None:
+    async def _stream(self, req: Request, resp: Response, request: BaseModel, caller: str) -> None:
         if req.method != "HEAD":
             told = events(
                 lambda feed: self._run(request, feed, caller),

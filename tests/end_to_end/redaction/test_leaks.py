@@ -19,7 +19,7 @@ from spark_core_http import create_app
 from spark_core.settings import Source
 from spark_core.spark import compose
 
-from ...scripted import Peer
+from ...scripted import Peer, answer
 from .conftest import (
     PATIENCE,
     Exit,
@@ -511,6 +511,32 @@ async def test_errors_of_the_model_outside_are_restored(
     assert answer.headers["retry-after"] == "7"
     entry = await newest(http)
     assert entry["outcome"] == str(status)
+
+
+GARBAGE: dict[str, list[bytes]] = {
+    "no JSON": [answer(b"<html>", b"200 OK", b"content-type: text/html")],
+    "broken JSON": [answer(b"{", b"200 OK", b"content-type: application/json")],
+    "another address": [answer(b"", b"302 Found", b"location: http://127.0.0.1:9/")],
+    "what is compressed": [
+        in_json({})[:-2].replace(b"\r\n\r\n", b"\r\ncontent-encoding: br\r\n\r\n{}")
+    ],
+    "an event that is no JSON": streamed(b"data: x\n\n"),
+    "an event that is no object": streamed(b"data: [1]\n\n"),
+    "half an event": streamed(b'data: {"a": 1}'),
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+async def test_an_answer_that_cannot_be_restored_is_an_error(
+    http: httpx.AsyncClient, frontier: Frontier, what: str
+) -> None:
+    async def script(peer: Peer, body: dict[str, Any]) -> None:
+        await peer.send(*GARBAGE[what])
+
+    frontier.script = script
+    told = await http.post(CHAT, json=ask(OTTILIE, stream=True))
+    assert (told.status_code, told.json()["error"]["code"]) == (502, "backend_error")
+    assert (await newest(http))["outcome"] in ("backend-error", "broken-off")
 
 
 async def test_what_is_said_of_our_key_is_told_to_nobody(
