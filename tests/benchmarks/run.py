@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-SPEED = ("startup", "gateway", "engine", "backfill", "shared_index")
+SPEED = ("startup", "gateway", "engine", "backfill", "shared_index", "scheduler")
 
 
 def run(name: str, *arguments: str) -> None:
