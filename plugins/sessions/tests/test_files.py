@@ -85,6 +85,17 @@ async def test_a_renamed_file_is_not_done_again(run, folder, spark):
     assert [*await states.of("count")] == ["ada/c.jsonl"]
 
 
+async def test_a_file_that_came_over_from_another_file_system_is_not_done_again(run, folder):
+    """It is another file then, and holds the same: what was written down is found by that."""
+    file = folder.write("ada/a.jsonl", {"n": 1})
+    await run()
+    shutil.copy(file, file.with_name("b.jsonl"))
+    file.unlink()
+    folder.append("ada/b.jsonl", {"n": 2})
+    await run()
+    assert folder.numbers() == [1, 2]
+
+
 async def test_a_file_of_the_name_that_another_had_is_done(run, folder):
     """What was moved away and what came in its place are two."""
     file = folder.write("ada/a.jsonl", {"n": 1})
