@@ -105,6 +105,37 @@ async def test_e22_a_failed_verification_is_taken_back_by_itself(office):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+async def test_consumers_that_were_restarted_are_restarted_again_on_the_way_back(office):
+    """They were connected to the engine that is gone."""
+    office.ship("lying")
+    await failed(office, "taken back", verify=True, restart_consumers=True)
+    for name in ("graph-os", "messaging"):
+        assert office.updates(name) == [f"{UPDATE} --force {name}"] * 2
+    assert office.is_old()
+
+
+@pytest.mark.slow
+async def test_a_consumer_that_does_not_come_back_is_a_failure(office):
+    """The old engine comes back, and the consumer is tried again with it."""
+    office.plan["consumers"] = [{"service": "graph-os", "ready_s": 30}]
+    file = office.swarm / "graph-os" / "service"
+    told = file.read_text()
+    inside = json.loads(told)
+    inside["Spec"]["TaskTemplate"]["ContainerSpec"]["Args"] = ["sh", "-c", "exit 4"]
+    office.at("installed", lambda: file.write_text(json.dumps(inside)))
+
+    def mend() -> None:
+        again = json.loads(file.read_text())
+        again["Spec"]["TaskTemplate"]["ContainerSpec"]["Args"] = ["sleep", "infinity"]
+        file.write_text(json.dumps(again))
+
+    office.at("returning", mend)
+    await failed(office, r"taken back.*graph-os: a new task failed.*\(4\)", restart_consumers=True)
+    assert office.is_old()
+    assert until(lambda: office.runs("graph-os"))
+
+
 @pytest.mark.parametrize(
     ("command", "why"),
     [
