@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from spark_core.errors import InvalidRequest, Problem
@@ -11,7 +13,10 @@ from .exit.refusing import check_object
 from .exit.words import PROTOCOL, WORDS
 from .forms import JsonText
 
-__all__ = ["refuse_unreadable", "texts_in", "with_texts"]
+__all__ = ["parts_in", "refuse_unreadable", "texts_in", "with_texts"]
+
+#: The end of a pointer to the text of a part.
+_PART: Final = re.compile(r"/\d+/text$")
 
 #: Deeper than any message is.
 _DEEPEST: Final = 60
@@ -29,6 +34,15 @@ def refuse_unreadable(value: Any, pointer: str) -> None:
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             refuse_unreadable(inner, f"{pointer}/{number}")
+
+
+def parts_in(texts: Sequence[str], pointers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The *texts* of parts that follow each other in one message, with its pointer."""
+    placed = zip(pointers, texts, strict=True)
+    for message, group in groupby(placed, lambda each: _PART.sub("", each[0])):
+        parts = [text for pointer, text in group if pointer != message]
+        if len(parts) > 1:
+            yield message, parts
 
 
 def texts_in(value: Any, pointer: str, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from spark_core.errors import InvalidRequest, Problem
 
 from .forms import JsonText
-from .messages import refuse_unreadable, texts_in, with_texts
+from .messages import parts_in, refuse_unreadable, texts_in, with_texts
 from .scrubbing import Redaction
 from .vault import Vault
 
@@ -93,6 +93,8 @@ async def scrub(request: ScrubRequest, redaction: Redaction) -> ScrubResponse:
     """
     texts, pointers = request.texts()
     refuse_unreadable(request.messages, "/messages")
+    for place, parts in parts_in(texts, pointers):
+        await redaction.see_apart(parts, place)
     scrubbed = await redaction.scrub(texts, request.scope, pointers=pointers)
     told = request.told(list(scrubbed.texts))
     return ScrubResponse(**told, handle=scrubbed.handle, counts=dict(scrubbed.counts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 from spark_core.contracts.detection import Finding
@@ -93,6 +94,19 @@ class Redaction:
             told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
             problems = [problem for _, problem in left]
             raise Withheld(f"private text is left: {told}", problems=problems, counts=counts)
+
+    async def see_apart(self, pieces: Sequence[str], place: str) -> None:
+        """See that nothing private begins in one of *pieces* and goes on in the next.
+
+        :raises Withheld: it does, or whoever looks for it failed.
+        """
+        found = await _answered(self._looking.find("".join(pieces)), place)
+        edges = list(accumulate(map(len, pieces)))[:-1]
+        cut = [f for f in found if any(f.start < edge < f.end for edge in edges)]
+        if cut:
+            counts = Counter(finding.kind for finding in cut)
+            problems = [Problem(place, f"{f.kind} goes on in the next part") for f in cut]
+            raise Withheld("private text is cut in parts", problems=problems, counts=counts)
 
     async def restorer(self, handle: str, *, json: bool = False) -> Restorer:
         """What restores one text of *handle*'s scope; with *json* one that is JSON.

@@ -140,6 +140,18 @@ async def test_item_23_what_cannot_be_read_is_refused_by_kind(
     assert answer.json["errors"][0]["pointer"].startswith("/messages/0/content/0")
 
 
+async def test_what_is_cut_in_parts_does_not_leave(client: Any) -> None:
+    """Each part looks harmless, and the model reads them as one."""
+    parts = [{"type": "text", "text": text} for text in ("for Ada Exam", "ple, and", " others")]
+    messages = [{"role": "user", "content": parts}]
+    answer = await client.post("/scrub", json={"messages": messages})
+    assert answer.status_code == 422
+    place = {"pointer": "/messages/0/content", "detail": "PERSON goes on in the next part"}
+    assert answer.json["errors"] == [place]
+    messages = [{"role": "user", "content": [parts[1], parts[2]]}]
+    assert (await client.post("/scrub", json={"messages": messages})).status_code == 200
+
+
 async def test_the_verdict_tells_kinds_and_places_and_never_values(
     client: Any, spark: Spark, looking: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
