@@ -36,16 +36,16 @@ Do = Callable[[Planned, Run], Coroutine[Any, Any, Ended]]
 def fire_of(job: Planned, entry: Entry, now: datetime) -> Fire | None:
     """The fire time of *job* that has come and is not done; None if there is none.
 
-    First comes what was begun and has not ended, then what somebody asked for, then the newest
-    time of the schedule. What has no last run counts from when it was first seen, but an interval
-    begins at once.
+    First comes what was begun and has not ended, then what somebody asked for, both also while it
+    rests; then the newest time of the schedule. What has no last run counts from when it was
+    first seen, but an interval begins at once.
     """
-    if entry.requested_at is not None and entry.pending_at is None:
+    if entry.pending_at is not None:
+        return Fire(job.name, entry.pending_at, entry.pending_missed)
+    if entry.requested_at is not None:
         return Fire(job.name, entry.requested_at)
     if entry.paused_at is not None:
         return None
-    if entry.pending_at is not None:
-        return Fire(job.name, entry.pending_at, entry.pending_missed)
     if isinstance(job.times, Every) and entry.last_at is None:
         return Fire(job.name, now)
     last = _last(entry)
@@ -92,6 +92,7 @@ class Dispatcher:
         self._settings = settings
         self._may = may
         self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
         self._tidied: datetime | None = None
         self.running: dict[str, asyncio.Task[None]] = {}
 
@@ -101,6 +102,7 @@ class Dispatcher:
         *beat* is called with each look. What still runs when the time to wait is over, or when
         the lease is lost, is cancelled.
         """
+        self._stop = stop
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wake.set())
         try:
@@ -142,7 +144,7 @@ class Dispatcher:
         free = [job for name, job in self._jobs.items() if name not in busy]
         known = [(job, entries[job.name]) for job in free if job.name in entries]
         fires = [fire for job, entry in known if (fire := fire_of(job, entry, now)) is not None]
-        if fires:
+        if fires and not self._stop.is_set():
             for run in await self._book.begin(self._lease, fires):
                 self._start(run)
         taken = {fire.job for fire in fires}

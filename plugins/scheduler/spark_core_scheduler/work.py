@@ -6,6 +6,7 @@ It imports httpx: import it where runs are done.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -24,6 +25,8 @@ __all__ = ["ACTOR", "Worker", "open_worker"]
 
 #: As whom the audit names the scheduler.
 ACTOR: Final = "scheduler@system.local"
+
+log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -71,15 +74,19 @@ class Worker:
         try:
             ended = await self._call(job, run, call)
         finally:
-            detail = {"key": run.key, "outcome": ended.outcome}
-            await self._audit.record(
-                ACTOR,
-                "scheduler.call",
-                resource=f"job:{job.name}",
-                outcome=ended.state.value,
-                detail=detail,
-            )
+            await self._record(job, run, ended)
         return ended
+
+    async def _record(self, job: Planned, run: Run, ended: Ended) -> None:
+        """Leave the entry. The call was made, so it does not fail where the state is away."""
+        resource, outcome = f"job:{job.name}", ended.state.value
+        detail = {"key": run.key, "outcome": ended.outcome}
+        try:
+            await self._audit.record(
+                ACTOR, "scheduler.call", resource=resource, outcome=outcome, detail=detail
+            )
+        except SparkError as error:
+            log.warning("a call of job %s is not in the audit: %s", job.name, error.code)
 
     async def _call(self, job: Planned, run: Run, call: Call) -> Ended:
         """Call, and be in flight until an answer or the connection's end is there.

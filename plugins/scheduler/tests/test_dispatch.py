@@ -230,6 +230,20 @@ async def test_a_job_rests_while_it_is_paused(desk: Desk) -> None:
     assert await desk.look(leader) == ["01 01:15"]
 
 
+async def test_what_was_lost_is_run_again_also_while_the_job_rests(desk: Desk) -> None:
+    """Pausing lets go on what is running, and it was."""
+    job = planned()
+    desk.hold_up("job")
+    leader = await desk.lead(job)
+    await desk.look(leader)
+    await desk.book.pause(job)
+    await desk.die(leader)
+    desk.held.clear()
+    leader = await desk.lead(job)
+    assert await desk.look(leader) == ["01 00:00"]
+    assert await desk.look(leader) == []
+
+
 async def test_a_job_that_is_asked_for_runs_at_once_and_once(desk: Desk) -> None:
     """Also while it rests."""
     job = planned(schedule="daily 07:00")
@@ -299,6 +313,20 @@ async def test_e19_a_stop_begins_nothing_more_and_waits_for_what_runs(desk: Desk
     await running
     [run] = await desk.book.runs()
     assert run.state is RunState.OK
+
+
+async def test_e19_a_stop_during_a_look_begins_nothing(desk: Desk) -> None:
+    leader = await desk.lead(planned())
+    stop, entries = asyncio.Event(), desk.book.entries
+
+    async def slowly() -> object:
+        found = await entries()
+        stop.set()
+        return found
+
+    desk.book.entries = slowly  # type: ignore[method-assign,assignment]
+    await leader.run(stop)
+    assert await desk.book.runs() == []
 
 
 async def test_e19_a_stop_waits_no_longer_than_it_may(desk: Desk) -> None:

@@ -264,6 +264,18 @@ async def test_e17_patience_has_an_end(open_doing: Open, server: Server) -> None
         await server.left.wait()
 
 
+async def test_a_call_that_cannot_be_audited_was_made_all_the_same(
+    open_doing: Open, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def away(*words: object, **more: object) -> int:
+        raise Unavailable("the state is away")
+
+    async with open_doing() as doing:
+        doing.audit.record = away
+        assert await doing(calling(server)) == Ended(RunState.OK, "status 200")
+    assert "not in the audit" in caplog.text
+
+
 async def test_a_call_that_is_cancelled_is_broken_off(open_doing: Open, server: Server) -> None:
     server.go.clear()
     async with open_doing() as doing:
