@@ -405,6 +405,20 @@ async def test_no_scope_restores_what_is_anothers(
     assert OTTILIE not in answer.text
 
 
+async def test_who_guesses_the_name_of_a_scope_is_told_nothing_of_it(
+    http: httpx.AsyncClient, frontier: Frontier
+) -> None:
+    """Programs may agree on a name; what it stands for is restored to who sent it alone."""
+    named = {"x-spark-scope": "case-17"}
+    frontier.script = says(last_text)
+    assert content_of(await http.post(CHAT, json=ask(OTTILIE), headers=named)) == OTTILIE
+    mark = last_text(frontier.asked[0])
+    assert content_of(await http.post(CHAT, json=ask(OTTILIE), headers=named)) == OTTILIE
+    assert last_text(frontier.asked[1]) == mark
+    frontier.script = says(mark)
+    assert content_of(await http.post(CHAT, json=ask("hello"), headers=named)) == mark
+
+
 async def test_many_requests_at_once_never_mix(http: httpx.AsyncClient, frontier: Frontier) -> None:
     frontier.script = says(last_text)
     texts = [

@@ -110,7 +110,9 @@ class Exit:
         crossing = Crossing(self._audit, asked.client, relay.path, model)
         try:
             outgoing = await _off_loop(Outgoing, body, size=len(asked.body))
-            scrubbed = await self._scrubbed(outgoing, _scope(asked))
+            scrubbed = await self._redaction.scrub(
+                outgoing.texts, _scope(asked), pointers=outgoing.places
+            )
         except Withheld as error:
             await crossing.stays("withheld", error.counts)
             return _withheld(error)
@@ -132,9 +134,6 @@ class Exit:
             ) from None
         hosts = {urlsplit(target.backend.url).hostname or "" for target in targets}
         return targets[0].model or model, ", ".join(sorted(hosts))
-
-    async def _scrubbed(self, outgoing: Outgoing, scope: str | None) -> Scrubbed:
-        return await self._redaction.scrub(outgoing.texts, scope, pointers=outgoing.places)
 
     async def _ask(
         self,
