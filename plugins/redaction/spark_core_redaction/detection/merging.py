@@ -54,11 +54,21 @@ _GUESSED = frozenset({"PERSON", "ORGANIZATION", "LOCATION", "GROUP", "DATE", "MO
 
 
 def _quality(finding: Finding) -> tuple[float, ...]:
-    """What is sure before what is guessed, then the long ones: the others lose what they share."""
+    """What is sure before what is guessed. Of the sure the long ones come first, of the guessed
+    the likely ones: the others lose what they share with them.
+    """
     is_known = finding.detector == KNOWN
-    rank = _RANK.get(finding.kind, len(_RANK))
     guessed = finding.kind in _GUESSED and not is_known
-    return (guessed, finding.start - finding.end, not is_known, -finding.score, rank)
+    length = finding.start - finding.end
+    rank = _RANK.get(finding.kind, len(_RANK))
+    return (
+        guessed,
+        -finding.score if guessed else length,
+        length,
+        not is_known,
+        -finding.score,
+        rank,
+    )
 
 
 def _uncovered(finding: Finding, taken: list[Finding]) -> list[tuple[int, int]]:

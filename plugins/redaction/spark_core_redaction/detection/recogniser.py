@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -15,10 +16,11 @@ from spark_core.errors import NotConfigured, SettingsError
 from .known.common import COMMON, MONTHS, TITLES
 from .letters import fold, word_pattern
 from .settings import DetectionSettings
+from .words import words
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Span
+    from spacy.tokens import Span, Token
 
 __all__ = ["Recogniser", "open_recogniser"]
 
@@ -87,12 +89,10 @@ class Recogniser:
     def _found(self, text: str) -> Iterator[Finding]:
         for start, piece in _pieces(text):
             for entity in self._language(piece).ents:
-                kind = _KINDS.get(entity.label_)
-                if kind and (span := _trimmed(kind, entity)):
-                    begin, end = span
-                    words = word_pattern(piece).findall(piece[begin:end])
-                    identity = f"{kind}:{' '.join(map(fold, words))}"
-                    yield Finding(kind, start + begin, start + end, identity, "", 0.85, self.name)
+                for kind, begin, end in _named(entity):
+                    spelt = word_pattern(piece).findall(piece[begin:end])
+                    identity = f"{kind}:{' '.join(map(fold, spelt))}"
+                    yield Finding(kind, start + begin, start + end, identity, "", 0.8, self.name)
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
@@ -107,23 +107,45 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
         start = end
 
 
-def _trimmed(kind: str, entity: Span) -> tuple[int, int] | None:
-    """Where the name stands, without a title and a possessive; None where it is no name."""
-    words = list(entity)
-    if kind in ("PERSON", "ORGANIZATION"):
-        while words and words[-1].lower_ in ("'s", "’s", "'", "’"):
-            words.pop()
-        while kind == "PERSON" and words and fold(words[0].text.rstrip(".")) in TITLES:
-            words.pop(0)
-    if not words or not _is_name(kind, [word.text for word in words]):
-        return None
-    return words[0].idx, words[-1].idx + len(words[-1].text)
+def _named(entity: Span) -> Iterator[tuple[str, int, int]]:
+    """What *entity* names and where: of each of its lines, without a title and a possessive."""
+    kind = _KINDS.get(entity.label_)
+    line: list[Token] = []
+    for token in [*entity, None] if kind else ():
+        if token is not None and "\n" not in token.text:
+            line.append(token)
+        elif line:
+            if kind in ("PERSON", "ORGANIZATION"):
+                _trim(kind, line)
+            if line and kind and _is_name(kind, [token.text for token in line]):
+                yield kind, line[0].idx, line[-1].idx + len(line[-1].text)
+            line = []
 
 
-def _is_name(kind: str, words: Sequence[str]) -> bool:
-    if kind in ("DATE", "GROUP"):
+def _trim(kind: str, line: list[Token]) -> None:
+    while line and line[-1].lower_ in ("'s", "’s", "'", "’"):
+        line.pop()
+    while kind == "PERSON" and line and fold(line[0].text.rstrip(".")) in TITLES:
+        line.pop(0)
+
+
+def _is_name(kind: str, spelt: Sequence[str]) -> bool:
+    if kind == "GROUP":
         return True
-    if not any(word[:1].isupper() for word in words) or not any(map(str.isalpha, words)):
+    if kind == "DATE":
+        return _DAY.search(" ".join(spelt)) is not None
+    if not any(word[:1].isupper() for word in spelt) or not any(map(str.isalpha, spelt)):
         return False
-    alone = fold(words[0]) if len(words) == 1 else ""
-    return not (kind == "PERSON" and (alone in COMMON or alone in MONTHS))
+    alone = fold(spelt[0]) if len(spelt) == 1 else ""
+    return not (alone in COMMON or alone in MONTHS or alone in _FIELDS)
+
+
+#: What tells a day or a time from "years" and "28 years old".
+_DAY = re.compile(
+    r"(?:^|\D)(?:19|20)\d\d(?:\D|$)|\d[-/.:]\d|day\b|january|february|march|april|may|june|july|"
+    r"august|september|october|november|december",
+    re.IGNORECASE,
+)
+
+#: Words of forms and letters that the model takes for names.
+_FIELDS = frozenset(words("fields"))

@@ -12,7 +12,18 @@ from spark_core.contracts.detection import Finding
 from .known.following import Known
 from .known.index import KnownIndex
 from .merging import KNOWN
-from .patterns import days, money, net, registers, salutations, secrets, streets, telephones
+from .patterns import (
+    days,
+    firms,
+    gazetteer,
+    money,
+    net,
+    registers,
+    salutations,
+    secrets,
+    streets,
+    telephones,
+)
 from .patterns.hits import Pattern
 from .views import View, views
 
@@ -38,6 +49,10 @@ PATTERNS: Sequence[tuple[str, Pattern]] = (
     ("SECRET", secrets.secrets),
     ("CRYPTO", secrets.coins),
     ("PERSON", salutations.introduced),
+    ("PERSON", gazetteer.given_names),
+    ("ORGANIZATION", firms.firms),
+    ("LOCATION", gazetteer.countries),
+    ("GROUP", gazetteer.peoples),
 )
 
 

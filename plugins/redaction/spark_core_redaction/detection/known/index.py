@@ -405,7 +405,8 @@ def _words(name: str) -> list[str]:
 def _key(words: Sequence[str]) -> str:
     if len(words) == 1:
         return words[0]
-    return " ".join(sorted(words))
+    # Where each letter is a word, another order is another word.
+    return " ".join(words if words[0] >= "\u0e00" else sorted(words))
 
 
 def _each(owners: Owners) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ _MONTH = "(?:" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")\.?"
 _ORDINAL = r"(?:st|nd|rd|th|er|º|\.)?"
 _FULL = re.compile(
     rf"""(?<![\w.,/-])(?:
-    (?P<iso>\d{{4}}[-./\ ]\d{{1,2}}[-./\ ]\d{{1,2}})
+    (?P<iso>\d{{4}}[-./\ ]\d{{1,2}}[-./\ ]\d{{1,2}}(?:[T\ ]\d\d:\d\d(?::\d\d(?:\.\d{{1,9}})?)?)?)
     |(?P<numbers>\d{{1,2}}\s?[-./]\s?\d{{1,2}}\s?[-./]\s?(?:\d{{4}}|\d{{2}}))
     |(?P<day_first>\d{{1,2}}{_ORDINAL}[\ -]?(?:of\ |de\ |d')?{_MONTH}[\ ,-]{{1,2}}(?:de\ |del\ )?\d{{4}})
     |(?P<month_first>{_MONTH}\ ?\d{{1,2}}{_ORDINAL},?\ \d{{4}})
@@ -76,6 +76,7 @@ def birth_dates(text: str) -> Iterator[Hit]:
 
 def day_of(written: str) -> str:
     """``YYYYMMDD`` of a day, the day before the month where both may be; else an empty text."""
+    written = re.sub(r"[T ]\d\d:.*", "", written)
     numbers = [int(n) for n in re.findall(r"\d+", written)]
     if len(numbers) == 1 and len(written) == 8:
         return written
@@ -100,8 +101,7 @@ _PARTIAL = re.compile(
     \d{{1,2}}{_ORDINAL}\ (?:of\ )?{_MONTH}(?:\ \d{{2,4}})?|{_MONTH}\ \d{{1,4}}{_ORDINAL}(?:,\ \d{{4}})?
     |\d{{1,2}}:\d{{2}}(?::\d{{2}})?(?:\ ?[ap]\.?m\.?)?|\d{{1,2}}\ ?[ap]m
     |(?:19|20)\d{{2}}
-    |(?:mon|tues|wednes|thurs|fri|satur|sun)day|today|tomorrow|yesterday|tonight
-    |(?:last|next|this)\ (?:week|month|year|night)
+    |(?:mon|tues|wednes|thurs|fri|satur|sun)day
     )(?!\w)""",
     re.IGNORECASE | re.VERBOSE,
 )

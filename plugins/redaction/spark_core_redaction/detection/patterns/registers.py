@@ -20,7 +20,7 @@ _SHAPES = {
     "us_ein": r"\d{2}-\d{7}",
     "gb_nino": r"[A-Za-z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-Da-d]",
     "gb_nhs": r"\d{3} \d{3} \d{4}",
-    "cz_sk_rc": r"\d{2}(?:[0-3578]\d)\d{2}/ ?\d{3,4}",
+    "cz_sk_rc": r"\d{2}[0-8]\d\d{2}/ ?\d{3,4}",
     "at_svnr": rf"\d{{4}} {_D}{_M}\d{{2}}",
     "de_idnr": r"\d{2} \d{3} \d{3} \d{3}",
     "de_tax": r"\d{2,3}/\d{3,4}/\d{4,5}",
@@ -134,6 +134,8 @@ def _hit(text: str, match: re.Match[str]) -> Hit | None:
         return None
     if shape == "de_card" and sum(map(str.isdigit, value)) < 3:
         return None
+    if shape in ("hu_taj", "ca_sin"):  # Telephone numbers are written so, too, and more often.
+        return Hit("NATIONAL_ID", *match.span(), value, 0.5)
     return Hit("NATIONAL_ID", *match.span(), value, 1.0 if _is_valid(value) else 0.75)
 
 

@@ -41,7 +41,7 @@ def introduced(text: str) -> Iterator[Hit]:
     for match in _INTRODUCED.finditer(text):
         first = fold(match["name"].split()[0])
         if first not in COMMON and first not in MONTHS and first not in _NOBODY:
-            yield _hit(match, 0.7)
+            yield _hit(match, 0.83)
 
 
 _NOBODY = frozenset(words("nobody"))

@@ -40,7 +40,7 @@ _STREETS = (
     rf"(?<![\w.,-])\d{{1,6}}[A-Za-z]?(?:\s(?:[NSEW]|North|South|East|West|NE|NW|SE|SW)\.?)?(?:\s{_NAME}){{1,4}}?\s"
     rf"(?i:{_ENGLISH})\b\.?(?:\s(?:[NSEW]|NE|NW|SE|SW)\b\.?)?(?i:{_UNIT})(?:{_STATE})",
     # Musterstraße 5, 1010 Wien; Lange Gasse 3/12; Storgatan 12
-    rf"(?<!\w)(?:{_NAME}[ ]){{0,2}}[^\W\d_][\w-]{{1,30}}(?:stra(?:ß|ss)e|str\.|gasse|allee|platz|ufer|damm|chaussee|"
+    rf"(?<!\w)(?!(?:Dur|Spr|Str|Br)ing )(?:{_NAME}[ ]){{0,2}}[^\W\d_][\w-]{{1,30}}(?:stra(?:ß|ss)e|str\.|gasse|allee|platz|ufer|damm|chaussee|"
     r"steig|zeile|promenade|straat|gracht|kade|plein|singel|dreef|gatan|gränd|vägen|väg|gata|gate|gade|vej|vei|"
     rf"veien|allé|katu|kuja|polku|tie|väylä|weg|ring|laan|dijk|hof)\s{{1,2}}{_NO}(?:{_TOWN})?",
     rf"(?<!\w)(?:{_NAME}[ ]){{1,3}}(?:Stra(?:ß|ss)e|Str\.|Gasse|Allee|Platz|Ufer|Damm|Weg|Ring|Markt|katu|tie|"
@@ -87,13 +87,37 @@ _POSTCODES = re.compile(
 
 
 def addresses(text: str) -> Iterator[Hit]:
-    """Streets with their number, boxes, and postcodes that cannot be anything else."""
+    """Streets with their number, boxes, and postcodes that cannot be anything else.
+
+    Short lines below a street, or within commas behind it, are its town, postcode and country.
+    """
     for pattern in _ANY:
         for match in pattern.finditer(text):
-            yield _hit(match, 0.8)
+            end = _REST.match(text, match.end())
+            yield _hit(text, match.start(), end.end() if end else match.end(), 0.8)
+    for match in _LINES.finditer(text):
+        yield _hit(text, *match.span("address"), 0.7)
+    for match in _UNITS.finditer(text):
+        yield _hit(text, *match.span(), 0.6)
     for match in _POSTCODES.finditer(text):
-        yield _hit(match, 0.5)
+        yield _hit(text, *match.span(), 0.5)
 
 
-def _hit(match: re.Match[str], score: float) -> Hit:
-    return Hit("ADDRESS", *match.span(), " ".join(match[0].casefold().split()), score)
+#: A line of a town, a postcode, a country: words with capitals and numbers, nothing else.
+_PLACE = rf"(?:\d{{1,6}}(?:-\d{{3,4}})?|{_NAME}(?:[ ](?:{_SMALL}){{0,2}}{_NAME}){{0,3}})(?:[ ,]{{1,2}}(?:\d{{3,6}}(?:-\d{{3,4}})?|{_NAME})){{0,3}}"
+_REST = re.compile(
+    rf"(?:,?[ ]{{0,2}}\r?\n[ ]{{0,4}}{_PLACE}[ ]{{0,2}},?(?=\r?\n|$)){{1,4}}"
+    rf"|,[ ](?:(?:apt|suite|unit|flat)\.?[ ]\w{{1,6}},[ ])?{_NAME}(?:[ ]{_NAME}){{0,2}}(?:,[ ]{_NAME}(?:[ ]{_NAME}){{0,2}}){{0,2}}(?:[ ]\d{{4,6}}(?!\d))?"
+)
+#: A line that begins with a number and goes on with names only, with lines of a place below it.
+_LINES = re.compile(
+    rf"(?:^|\n)[ ]{{0,4}}(?P<address>\d{{1,6}}[ ]{_NAME}(?:[ ]{_NAME}){{0,4}}(?:[ ]\d{{1,5}})?[ ]{{0,2}}(?:\r?\n[ ]{{0,4}}{_PLACE}[ ]{{0,2}}(?=\r?\n|$)){{1,5}})"
+)
+_UNITS = re.compile(
+    r"(?<!\w)(?:(?:Apt|Suite|Flat)\.?[ ]\d{1,5}|PSC[ ]\d{1,5},?[ ]Box[ ]\d{1,5}(?:\s{1,2}[AFD]PO[ ]A[AEP](?:[ ]\d{5})?)?"
+    r"|Unit[ ]\d{1,5}[ ]Box[ ]\d{1,5}(?:\s{1,2}[AFD]PO[ ]A[AEP](?:[ ]\d{5})?)?|[AFD]PO[ ]A[AEP][ ]\d{5})(?!\w)"
+)
+
+
+def _hit(text: str, start: int, end: int, score: float) -> Hit:
+    return Hit("ADDRESS", start, end, " ".join(text[start:end].casefold().split()), score)

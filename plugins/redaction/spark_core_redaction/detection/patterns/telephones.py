@@ -29,7 +29,7 @@ _AMERICAN = re.compile(
 
 #: With a leading zero or an area in brackets: 0664/123 45 67, (02) 9876 5432, 06-12345678.
 _AT_HOME = re.compile(
-    rf"(?<![A-Za-z\d_.,:/-])(?:\(\d{{2,5}}\){_GAP}|0{_GAP}(?=[1-9]))(?:\d[ \u00a0.\-/]{{0,2}}){{5,13}}(?<=\d){_EXTENSION}(?![\d:])",
+    rf"(?<![A-Za-z\d_.,:/-])(?:\(\d{{1,5}}\){_GAP}|0{_GAP}(?=[1-9]))(?:\d[ \u00a0.\-/]{{0,2}}){{5,13}}(?<=\d){_EXTENSION}(?![\d:])",
     re.IGNORECASE,
 )
 
@@ -77,7 +77,10 @@ _SOME_DIGITS = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")
 
 
 def _hit(match: re.Match[str], score: float) -> Hit:
-    return Hit("PHONE", *match.span(), number_of(match[0]), score)
+    start, end = match.span()
+    if match[0].startswith("(") and ")" not in match[0]:
+        start += 1  # a bracket that closes behind the number, if at all
+    return Hit("PHONE", start, end, number_of(match[0]), score)
 
 
 def number_of(written: str) -> str:
