@@ -54,7 +54,7 @@ async def services_run(folder: Path) -> None:
         with closing(sqlite3.connect(folder / ".spark" / "state.db")) as state:
             return int(state.execute(query).fetchone()[0])
 
-    await eventually(held, lambda count: count == len(services))
+    await eventually(held, lambda count: count >= len(services))
 
 
 async def modules(server: Served) -> set[str]:
