@@ -342,6 +342,64 @@ async def test_a_rotation_that_was_killed_is_ended_by_the_next(
     assert await all_open()
 
 
+ROTATE = """
+import asyncio, sys
+from datetime import timedelta
+from pathlib import Path
+from spark_core.clock import SystemClock
+from spark_core.state import Leases, State
+from spark_core_redaction import scopes, vault
+from spark_core_redaction.keys import KeyRing
+
+vault._BATCH = 10
+reseal = scopes.reseal
+
+def told(*arguments):
+    print("batch", flush=True)
+    sys.stdin.readline()
+    return reseal(*arguments)
+
+scopes.reseal = told
+
+async def main(folder):
+    async with State.open(folder / "state.db") as state:
+        clock, life = SystemClock(), scopes.Lifetime(timedelta(days=1), timedelta(days=30))
+        ring = KeyRing(None, folder / "vault.key")
+        await vault.Vault(state, clock, Leases(state, clock), ring, life).rotate()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def test_a_process_that_is_killed_while_it_rotates_loses_nothing(
+    state: State, vault: Vault, tmp_path: Path, key_file: Path
+) -> None:
+    """In the middle of a transaction, with some scopes sealed anew, some not, and one begun."""
+    handles = [(await vault.replace([person(f"N{n}")]))[0] for n in range(25)]
+
+    def killed_in_the_second_batch() -> None:
+        command = [sys.executable, "-c", ROTATE, str(tmp_path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"batch\n"
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"batch\n"
+            process.kill()
+
+    await asyncio.to_thread(killed_in_the_second_batch)
+    assert len(lines(key_file)) == 2
+    handles.append((await vault.replace([person("N25")]))[0])
+    for n, handle in enumerate(handles):
+        assert (await vault.forms(handle))["PERSON_1"] == Form(f"N{n}")
+    # The clock of these tests is years ahead: what the killed process held has expired.
+    assert await vault.rotate() == (15, 0)
+    assert len(lines(key_file)) == 1
+    for n, handle in enumerate(handles):
+        assert (await vault.forms(handle))["PERSON_1"] == Form(f"N{n}")
+
+
 async def test_a_configured_key_takes_the_place_of_a_former_one(
     state: State, make_vault: Callable[..., Vault], key_file: Path
 ) -> None:
