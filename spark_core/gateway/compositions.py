@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..references import Referable
 from .backends import Relay
-from .connection import Header
+
+if TYPE_CHECKING:
+    from .connection import Header
 
 __all__ = ["Asked", "Composed", "Composition"]
 

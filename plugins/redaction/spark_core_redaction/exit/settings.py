@@ -15,7 +15,7 @@ __all__ = ["FrontierSettings"]
 class FrontierSettings(BackendsSection):
     """``[plugins.redaction.frontier]``: models outside, which see scrubbed text and nothing else.
 
-    ``url`` is what OpenAI's clients call the base URL: ``https://api.openai.com/v1``.
+    ``url`` is what OpenAI's clients call the base URL, with the ``/v1`` that most have.
     """
 
     api_key: Annotated[Key, Env("SPARK_FRONTIER_KEY")] = Field(
