@@ -102,7 +102,8 @@ def make_spark(
     """Core, the gateway, the HTTP host, this plugin and the samples, with settings."""
 
     def make(*plugins: Plugin, environ: dict[str, str] | None = None, **settings: Any) -> Spark:
-        given = {"directory": str(folder.path), "homes": str(tmp_path / "homes"), **settings}
+        folders = {"directory": str(folder.path), "homes": str(tmp_path / "homes")}
+        given = {**folders, "memory_limit": "768 MiB", **settings}
         toml = {"http": {"allowed_hosts": [DEFAULT_HOST]}, "plugins": {"sessions": given}}
         installed = Plugins(
             [

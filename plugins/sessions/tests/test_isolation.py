@@ -121,6 +121,7 @@ async def test_e20_a_run_ends_when_its_time_is_over(run, folder, monkeypatch):
     assert details.errors + details.remaining == 5
 
 
+@pytest.mark.usefixtures("in_this_process")
 async def test_e20_a_run_does_only_so_many_files(make_spark, run, folder):
     for number in range(5):
         folder.write(f"ada/{number}.jsonl", {"n": number})
