@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -12,7 +13,6 @@ from spark_core.errors import NotConfigured
 
 from ..settings import IngestSettings, MatchSettings
 from ..sqlite import SqliteSource
-from . import values
 from .profiles import Key, source_of
 from .registry import Entities
 
@@ -41,6 +41,8 @@ class CrmEntities:
         self._settings = settings
         self._source = source
         self._entities = entities
+        self._owners: dict[Key, str] = {}
+        self._seen = 0
 
     async def version(self) -> str:
         """See :class:`~spark_core.contracts.detection.KnownEntities`."""
@@ -48,6 +50,7 @@ class CrmEntities:
 
     async def entities(self, *, batch: int = 5000) -> AsyncGenerator[Sequence[KnownEntity], None]:
         """One for each record; those of one entity bear its id. Employers are firms, too."""
+        owners = await self._current_owners()
         employers: set[str] = set()
         for name, kind in self._settings.kinds.items():
             if not kind.match_columns:
@@ -55,8 +58,19 @@ class CrmEntities:
             make = _Maker(kind.match or MatchSettings(), employers)
             async with aclosing(self._source.records(name, batch=batch)) as batches:
                 async for records in batches:
-                    owners = await self._entities.of([(r.kind, r.id) for r in records])
-                    yield [known for record in records for known in make(record, owners)]
+                    yield await asyncio.to_thread(make.all, records, owners)
+
+    async def _current_owners(self) -> Mapping[Key, str]:
+        """The entity of each record that a run has seen; only what has changed is read."""
+        newest = await self._entities.newest()
+        if newest and not self._owners:
+            async for rows in self._entities.known():
+                self._owners.update({(kind, id): entity for kind, id, entity, *_ in rows})
+        while self._owners and self._seen < newest:
+            changes = await self._entities.changed_after(self._seen or newest)
+            self._owners.update(await self._entities.of(changes.keys))
+            self._seen = changes.cursor if changes.keys else newest
+        return self._owners
 
 
 class _Maker:
@@ -67,7 +81,11 @@ class _Maker:
         self._employers = employers
         self._has_people = bool(match.name or match.given_name or match.family_name)
 
-    def __call__(self, record: Record, owners: Mapping[Key, str]) -> Iterator[KnownEntity]:
+    def all(self, records: Sequence[Record], owners: Mapping[Key, str]) -> list[KnownEntity]:
+        """What *records* say."""
+        return [known for record in records for known in self._known(record, owners)]
+
+    def _known(self, record: Record, owners: Mapping[Key, str]) -> Iterator[KnownEntity]:
         match, row = self._match, record.metadata
         organizations = _written(row, match.organization)
         yield KnownEntity(
@@ -89,7 +107,7 @@ class _Maker:
         for written in organizations:
             if written not in self._employers:
                 self._employers.add(written)
-                id = f"organization:{values.organization(written)}"
+                id = f"organization:{written.casefold()}"
                 yield KnownEntity(id, "ORGANIZATION", names=(written,))
 
 

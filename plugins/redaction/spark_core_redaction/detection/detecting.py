@@ -15,6 +15,7 @@ from spark_core.references import resolved
 from spark_core.resolution import Resolver
 
 from .known.following import Known
+from .known.index import KnownIndex
 from .merging import KNOWN, merged
 from .settings import KINDS, DetectionSettings
 from .shapes import Shapes
@@ -23,6 +24,9 @@ from .verifying import remains
 __all__ = ["Detection", "open_detection"]
 
 T = TypeVar("T")
+
+#: How long it may take to read all that is known, in seconds: there may be millions.
+LOADING = 600.0
 
 
 @asynccontextmanager
@@ -65,6 +69,7 @@ class Detection:
         """
         if not text:
             return []
+        await self._index()  # to read it may take longer than a text may
         found = await asyncio.gather(*(self._asked(each, text) for each in self._detectors))
         return merged(text, (f for each in found for f in each if self._is_wanted(f)))
 
@@ -82,20 +87,23 @@ class Detection:
 
         :raises DetectionFailed: it could not be read in time.
         """
-        index = await self._contained("verification", self._known.current())
+        index = await self._index()
         reading = asyncio.to_thread(remains, text, placeholders, index, self._settings.kinds)
-        return await self._contained("verification", reading)
+        return await self._contained("verification", reading, self._settings.timeout_s)
+
+    async def _index(self) -> KnownIndex:
+        return await self._contained("known entities", self._known.current(), LOADING)
 
     async def _asked(self, detector: TextDetector, text: str) -> Sequence[Finding]:
-        found = await self._contained(detector.name, detector.find(text))
+        found = await self._contained(detector.name, detector.find(text), self._settings.timeout_s)
         for finding in found:
             if not 0 <= finding.start < finding.end <= len(text):
                 raise DetectionFailed(detector.name, "found something outside of the text")
         return found
 
-    async def _contained(self, name: str, work: Awaitable[T]) -> T:
+    async def _contained(self, name: str, work: Awaitable[T], seconds: float) -> T:
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with asyncio.timeout(seconds):
                 with contained(name):
                     return await work
         except TimeoutError:
