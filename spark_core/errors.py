@@ -175,8 +175,15 @@ class TimedOut(Unavailable):
 class DetectionFailed(Unavailable):
     """Nobody can say what is private in a text, so it does not leave; ``detector`` failed."""
 
-    def __init__(self, detector: str, reason: str = "failed", *, hint: str | None = None) -> None:
-        super().__init__(f"the text detector {detector!r} {reason}", hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        detector: str = "",
+        retry_after: float = 5.0,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, hint=hint)
         self.detector = detector
 
 

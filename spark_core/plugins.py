@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from . import hookspecs
+from .contracts.detection import KnownEntities, TextDetector
 from .contracts.sessions import SessionProcessor
 from .declarations import (
     BackgroundService,
@@ -221,6 +222,14 @@ class Plugins:
     def session_processors(self) -> list[SessionProcessor]:
         """See :func:`.hookspecs.spark_register_session_processors`."""
         return self._items("spark_register_session_processors")
+
+    def text_detectors(self) -> list[Provider[TextDetector]]:
+        """See :func:`.hookspecs.spark_register_text_detectors`."""
+        return self._items("spark_register_text_detectors")
+
+    def known_entities(self) -> list[Provider[KnownEntities]]:
+        """See :func:`.hookspecs.spark_register_known_entities`."""
+        return self._items("spark_register_known_entities")
 
     def jobs(self) -> list[Job]:
         """See :func:`.hookspecs.spark_register_jobs`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from spark_core.containment import contained
 from spark_core.contracts.detection import Finding, KnownEntities, TextDetector
+from spark_core.declarations import Provider
 from spark_core.errors import DetectionFailed, NotConfigured
 from spark_core.plugins import Plugins
 from spark_core.references import resolved
@@ -36,15 +37,15 @@ async def open_detection(
     """Opens all detectors that are installed, and all that know names."""
     async with AsyncExitStack() as stack:
 
-        async def opened(hook: str) -> AsyncIterator[Any]:
-            for provider in plugins.providers(hook):
+        async def opened(providers: Sequence[Provider[T]]) -> AsyncIterator[T]:
+            for provider in providers:
                 opener = resolved(provider.open, plugins.distribution_of(provider))
                 with suppress(NotConfigured):
                     manager = opener(**await resolver.fill(opener))
                     yield await stack.enter_async_context(manager)
 
-        known = [each async for each in opened("spark_register_known_entities")]
-        detectors = [each async for each in opened("spark_register_text_detectors")]
+        known = [each async for each in opened(plugins.known_entities())]
+        detectors = [each async for each in opened(plugins.text_detectors())]
         yield Detection(settings, known, detectors)
 
 
@@ -98,7 +99,7 @@ class Detection:
         found = await self._contained(detector.name, detector.find(text), self._settings.timeout_s)
         for finding in found:
             if not 0 <= finding.start < finding.end <= len(text):
-                raise DetectionFailed(detector.name, "found something outside of the text")
+                raise _failed(detector.name, "found something outside of the text")
         return found
 
     async def _contained(self, name: str, work: Awaitable[T], seconds: float) -> T:
@@ -107,7 +108,11 @@ class Detection:
                 with contained(name):
                     return await work
         except TimeoutError:
-            raise DetectionFailed(name, "did not answer in time") from None
+            raise _failed(name, "did not answer in time") from None
         except Exception as error:
             # Neither its words nor what it was raised by: they may hold the text.
-            raise DetectionFailed(name, f"failed with {type(error).__name__}") from None
+            raise _failed(name, f"failed with {type(error).__name__}") from None
+
+
+def _failed(detector: str, how: str) -> DetectionFailed:
+    return DetectionFailed(f"the text detector {detector!r} {how}", detector=detector)
