@@ -95,7 +95,7 @@ def spark_register_operations() -> Iterable[Operation]:
             path="/api/jobs/{name}/run",
             status=202,
             render=f"{_HERE}.operations:shown_run",
-            summary="Let the scheduler run a job now.",
+            summary="Let the scheduler run a job now, also one that rests.",
         ),
         Operation(
             "jobs.pause",
