@@ -34,11 +34,17 @@ class Looking(Protocol):
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """Texts that may leave, what restores them, and how much was replaced, by kind."""
+    """Texts that may leave, what restores them, and how much was replaced in each, by kind."""
 
     texts: Sequence[str]
     handle: str
-    counts: Mapping[str, int]
+    found: Sequence[Mapping[str, int]]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How much was replaced in all of them, by kind."""
+        counts = sum(map(Counter, self.found), Counter[str]())
+        return dict(sorted(counts.items()))
 
     @property
     def scope(self) -> str:
@@ -77,8 +83,7 @@ class Redaction:
         handle, keys = await self._vault.replace(mentions, scope)
         written = [draft.written(keys) for draft in drafts]
         await self._verify(written, places)
-        counts = Counter(mention.kind for mention in mentions if mention.kind != LITERAL)
-        return Scrubbed([each.text for each in written], handle, dict(sorted(counts.items())))
+        return Scrubbed([each.text for each in written], handle, [*map(_counted, drafts)])
 
     async def _verify(self, written: Sequence[Written], places: Sequence[str]) -> None:
         """Look again, at what would leave.
@@ -114,6 +119,11 @@ class Redaction:
         :raises NotFound: *handle* opens nothing (any more).
         """
         return Restorer(await self._vault.forms(handle), json=json)
+
+
+def _counted(draft: Draft) -> Mapping[str, int]:
+    kinds = (piece.mention.kind for piece in draft.pieces)
+    return Counter(kind for kind in kinds if kind != LITERAL)
 
 
 async def _answered(looking: Awaitable[Sequence[Finding]], place: str) -> Sequence[Finding]:

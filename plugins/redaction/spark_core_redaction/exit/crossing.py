@@ -67,13 +67,13 @@ class _Sent:
     """What was asked, and what puts its answer right."""
 
     scrubbed: Scrubbed
+    counts: Mapping[str, int]
     replies: Replies
     crossing: Crossing
 
     def headers(self) -> tuple[Header, ...]:
         """What tells the caller what was done."""
-        counts = sorted(self.scrubbed.counts.items())
-        told = ", ".join(f"{kind}={count}" for kind, count in counts) or "nothing"
+        told = ", ".join(f"{kind}={count}" for kind, count in self.counts.items()) or "nothing"
         return (
             (b"x-spark-redaction", told.encode()),
             (b"x-spark-redaction-handle", self.scrubbed.handle.encode()),
@@ -119,8 +119,9 @@ class Exit:
         content = await _off_loop(outgoing.put, scrubbed.texts, real, size=len(asked.body))
         restorer = await self._redaction.restorer(scrubbed.handle)
         replies = Replies(restorer, outgoing.names, json=_wants_json(body))
-        await crossing.leaves(content, scrubbed.counts, hosts)
-        sent = _Sent(scrubbed, replies, crossing)
+        counts = outgoing.counted(scrubbed.found)
+        await crossing.leaves(content, counts, hosts)
+        sent = _Sent(scrubbed, counts, replies, crossing)
         return await self._ask(relay, content, model, ticket, sent, make_stream)
 
     async def _targets(self, relay: Relay, model: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,7 @@ class EventReader:
     def __init__(self) -> None:
         self._rest = b""
         self._lines: list[bytes] = []
+        self._mark = BOM_UTF8
 
     @property
     def is_within(self) -> bool:
@@ -47,6 +49,7 @@ class EventReader:
         """
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
+            line, self._mark = line.removeprefix(self._mark), b""  # it may stand at the begin
             if line := line.removesuffix(b"\r"):
                 self._lines.append(line)
             elif self._lines:

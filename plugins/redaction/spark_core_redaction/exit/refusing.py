@@ -26,7 +26,7 @@ _TOOLS: Final = frozenset({"function", "custom"})
 
 #: Where each stands in a request; what stands elsewhere is somebody's own JSON.
 _PLACES: Final = (
-    (re.compile(r"/(messages|input)/\d+/(content|output)/\d+|/prediction/content/\d+"), _PARTS),
+    (re.compile(r"(/(messages|input)/\d+/(content|output)|/prediction/content)(/\d+)?"), _PARTS),
     (re.compile(r"/input/\d+"), _ITEMS),
     (re.compile(r"/tools/\d+"), _TOOLS),
 )
@@ -44,12 +44,16 @@ _TEXT_FILE: Final = re.compile(
     re.IGNORECASE,
 )
 
-_MEDIA: Final = re.compile(r"data:(?:image|audio|video|font|model)/", re.IGNORECASE)
+_MEDIA: Final = re.compile(
+    r"data:(?:image|audio|video|font|model|application/(?!json\b))[\w.+-]*[/;,]", re.IGNORECASE
+)
 #: How the base64 of pictures, sounds, PDF and archives begins.
 _MAGIC: Final = re.compile(
     r"(?<![A-Za-z0-9+/])(?:iVBORw0KGgo|/9j/[24]|R0lGOD|UklGR|SUQz|T2dnUw|ZkxhQw|GkXfo|JVBERi0|UEsDB"
     r"|H4sI)[A-Za-z0-9+/\s]{40}"
 )
+#: What pieces of transcripts call the time at which they begin.
+_BEGINS: Final = ("start", "start_time", "startTime", "begin", "t0", "timestamp")
 _TIME: Final = r"(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}"
 _TRANSCRIPT: Final = re.compile(
     rf"^WEBVTT\b|^[ \t]*{_TIME}[ \t]+-->[ \t]+{_TIME}|^SPEAKER \S+ \d+ [\d.]+ [\d.]+ |"
@@ -101,7 +105,7 @@ def _is_transcript(value: Mapping[str, Any]) -> bool:
 def _is_timed(pieces: Any) -> bool:
     if not (isinstance(pieces, list) and pieces and isinstance(pieces[0], dict)):
         return False
-    return all(isinstance(pieces[0].get(edge), int | float) for edge in ("start", "end"))
+    return any(isinstance(pieces[0].get(name), int | float | str) for name in _BEGINS)
 
 
 def check_text(text: str, place: str) -> None:

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from .json_texts import all_digits, is_finite, json_in, says_all
 from .refusing import check_object, check_text, refused, text_file
-from .words import CALL_IDS, PROPERTY_LISTS, PROTOCOL, UNTOLD, WORDS
+from .words import CALL_IDS, NUMBERS, PROPERTY_LISTS, PROTOCOL, UNTOLD, WORDS
 
 __all__ = ["Outgoing"]
 
+
+class Texts:
+    """The scrubbed texts, and how often each was taken of what leaves."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self.taken = Counter[int]()
+
+    def take(self, at: int) -> str:
+        """One of them."""
+        self.taken[at] += 1
+        return self._texts[at]
+
+    def aside(self) -> Texts:
+        """The same, to see what would be taken."""
+        return Texts(self._texts)
+
+
 #: Makes a piece of what leaves out of the scrubbed texts.
-Put = Callable[[Sequence[str]], Any]
+Put = Callable[[Texts], Any]
 
 #: Containers within containers, in texts that are JSON, too.
 DEEPEST: Final = 64
@@ -27,6 +47,9 @@ TELLING: Final = 4
 #: Digits that a number of the API itself may have without being looked at.
 USUAL: Final = 6
 
+#: What may be a transcript in JSON.
+_TIMED: Final = re.compile('"(?:segments|words)"')
+
 #: Characters up to which a value is looked at together with its name.
 SHORT: Final = 200
 
@@ -35,7 +58,8 @@ class Outgoing:
     """The request *body*, taken apart.
 
     ``texts`` are all that it says, and ``places`` where each stands, as JSON pointers; ``names``
-    are the names of functions that were changed, as they leave, with what they were.
+    are the names of functions that were changed, as they leave, with what they were; ``taken``
+    is how often each text stands in what leaves.
 
     :raises Withheld: something in it never leaves.
     """
@@ -44,6 +68,7 @@ class Outgoing:
         self.texts: list[str] = []
         self.places: list[str] = []
         self.names: dict[str, str] = {}
+        self.taken: Mapping[int, int] = {}
         self._known: dict[str, int] = {}
         self._calls: dict[str, str] = {}
         self._nested = 0
@@ -52,7 +77,17 @@ class Outgoing:
 
     def put(self, scrubbed: Sequence[str], model: str) -> bytes:
         """What leaves, with *scrubbed* in the place of ``texts``, for *model*."""
-        return to_json({**self._put(scrubbed), "model": model})
+        texts = Texts(scrubbed)
+        content = to_json({**self._put(texts), "model": model})
+        self.taken = texts.taken
+        return content
+
+    def counted(self, found: Sequence[Mapping[str, int]]) -> dict[str, int]:
+        """How much of each kind was replaced in what left, of what was *found* in each text."""
+        counts = Counter[str]()
+        for at, times in self.taken.items():
+            counts.update({kind: count * times for kind, count in found[at].items()})
+        return dict(sorted(counts.items()))
 
     # ------------------------------------------------------------------------------- containers
 
@@ -101,35 +136,39 @@ class Outgoing:
                     if not (key == "input" and _is_thought(value)):
                         puts.append(_single(self._any(value, key, f"{place}/{index}", depth + 1)))
             else:
-                puts.append(self._parts(members, f"{place}/{at}", depth))
+                puts.append(self._parts(members, key, place, at, depth))
             at += len(members)
         return lambda done: [item for put in puts for item in put(done)]
 
-    def _parts(self, parts: Sequence[Mapping[str, Any]], place: str, depth: int) -> Put:
+    def _parts(
+        self, parts: Sequence[Mapping[str, Any]], key: str, place: str, at: int, depth: int
+    ) -> Put:
         """Texts that follow each other, which are one where something goes on in the next."""
-        for part in parts:
-            check_object(part, place, nested=self._nested > 0)
-        puts = [self._text(part["text"], "text", f"{place}/text", depth) for part in parts]
-        whole = self._text("".join(part["text"] for part in parts), "text", place, depth)
+        puts = [
+            self._object(part, key, f"{place}/{index}", depth + 1)
+            for index, part in enumerate(parts, at)
+        ]
+        whole = self._text("".join(part["text"] for part in parts), "text", f"{place}/{at}", depth)
 
-        def put(done: Sequence[str]) -> list[Any]:
-            texts, joined = [text(done) for text in puts], whole(done)
-            if "".join(texts) != joined:
-                return [{**parts[0], "text": joined}]
-            return [{**part, "text": text} for part, text in zip(parts, texts, strict=True)]
+        def put(done: Texts) -> list[Any]:
+            apart, as_one = done.aside(), done.aside()
+            made, joined = [put(apart) for put in puts], whole(as_one)
+            is_cut = "".join(part["text"] for part in made) != joined
+            done.taken.update((as_one if is_cut else apart).taken)
+            return [{**made[0], "text": joined}] if is_cut else made
 
         return put
 
     # ------------------------------------------------------------------------------------ texts
 
-    def _add(self, text: str, place: str) -> Callable[[Sequence[str]], str]:
+    def _add(self, text: str, place: str) -> Callable[[Texts], str]:
         if text.isascii() and not any(map(str.isalnum, text)):  # others may be letters in disguise
             return _always(text)
         at = self._known.setdefault(text, len(self.texts))
         if at == len(self.texts):
             self.texts.append(text)
             self.places.append(place)
-        return lambda done: done[at]
+        return lambda done: done.take(at)
 
     def _text(self, text: str, key: str, place: str, depth: int) -> Put:
         if text in WORDS.get(key, ()):
@@ -137,56 +176,66 @@ class Outgoing:
         if key in PROPERTY_LISTS:
             return self._key(text, place)
         check_text(text, place)
-        if key == "arguments" or "\\" in text:
-            inner = _json_in(text)
+        if key == "arguments" or "\\" in text or _TIMED.search(text):
+            inner = json_in(text)
             if inner is not None:
                 return self._json(text, inner, key, place, depth)
         return self._said_of(key, text, place)
 
-    def _said_of(self, key: str, text: str, place: str) -> Callable[[Sequence[str]], str]:
+    def _said_of(self, key: str, text: str, place: str) -> Callable[[Texts], str]:
         """*text* with its name before it, which may say what it is."""
         is_own = key not in PROTOCOL or self._nested > 0
         if not (is_own and key) or len(text) > SHORT or "\n" in text:
             return self._add(text, place)
-        before = f"{_spaced(key)}: "
-        put = self._add(before + text, place)
+        name = self._add(_spaced(key), place)
+        put = self._add(f"{_spaced(key)}: {text}", place)
 
-        def without(done: Sequence[str]) -> str:
+        def without(done: Texts) -> str:
             said = put(done)
-            return said.removeprefix(before) if said.startswith(before) else said
+            for before in (_spaced(key), name(done.aside())):
+                if said.startswith(f"{before}: "):
+                    return said[len(before) + 2 :]
+            return said
 
         return without
 
     def _json(self, text: str, value: Any, key: str, place: str, depth: int) -> Put:
-        """A text that is JSON: escapes in it hide nothing."""
+        """A text that is JSON: escapes in it hide nothing, nor does what is given twice."""
+        is_all = says_all(text)
         self._nested += 1
         inner = self._any(value, key, place, depth + 1)
         self._nested -= 1
 
-        def put(done: Sequence[str]) -> str:
+        def put(done: Texts) -> str:
             said = inner(done)
-            return text if said == value else to_json(said).decode()
+            return text if is_all and said == value else to_json(said).decode()
 
         return put
 
     def _number(self, value: float, key: str, place: str) -> Put:
-        written = repr(value)
+        if not is_finite(value):
+            raise refused("a number that is too large to be looked at", place)
+        written = all_digits(value)
         digits = sum(map(str.isdigit, written))
-        if digits < TELLING or (key in PROTOCOL and not self._nested and digits <= USUAL):
+        if digits < TELLING or (digits <= USUAL and self._is_setting(key, place)):
             return _always(value)
         put = self._said_of(key, written, place)
         return lambda done: value if (said := put(done)) == written else said
 
-    def _key(self, name: str, place: str) -> Callable[[Sequence[str]], str]:
+    def _is_setting(self, key: str, place: str) -> bool:
+        """Whether numbers that are called *key* are the API's own there."""
+        return key in NUMBERS and not self._nested and not place.startswith("/metadata")
+
+    def _key(self, name: str, place: str) -> Callable[[Texts], str]:
         """The name of a field, which may be one of a person."""
         if name in PROTOCOL:
             return _always(name)
         plain, apart = self._add(name, place), self._add(_spaced(name), place)
 
-        def put(done: Sequence[str]) -> str:
-            if plain(done) != name or apart(done) == _spaced(name):
-                return plain(done)
-            return apart(done)
+        def put(done: Texts) -> str:
+            seen = done.aside()
+            is_apart = plain(seen) == name and apart(seen) != _spaced(name)
+            return apart(done) if is_apart else plain(done)
 
         return put
 
@@ -194,7 +243,7 @@ class Outgoing:
         """The name of a function, which must stay one word."""
         put = self._key(name, place)
 
-        def word(done: Sequence[str]) -> str:
+        def word(done: Texts) -> str:
             said = put(done)
             if said == name:
                 return name
@@ -229,9 +278,9 @@ def _spaced(name: str) -> str:
 
 
 def _text_kind(value: Any) -> str | None:
-    """Of which kind a part is that says a text and nothing else."""
-    if isinstance(value, dict) and value.keys() == {"type", "text"}:
-        kind, text = value["type"], value["text"]
+    """Of which kind a part is that says a text."""
+    if isinstance(value, dict):
+        kind, text = value.get("type"), value.get("text")
         if isinstance(kind, str) and isinstance(text, str) and kind in WORDS["type"]:
             return kind
     return None
@@ -248,13 +297,3 @@ def _is_called(holder: Mapping[str, Any], key: str) -> bool:
     return not called.isdisjoint(holder) or key in {
         "function", "functions", "function_call", "tool_choice", "tools", "custom", "json_schema",
     }  # fmt: skip
-
-
-def _json_in(text: str) -> Any:
-    """The object or list that *text* is, if it is one."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError:
-        return None

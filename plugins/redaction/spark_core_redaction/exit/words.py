@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["CALL_IDS", "PROPERTY_LISTS", "PROTOCOL", "UNTOLD", "WORDS", "words"]
+__all__ = ["CALL_IDS", "NUMBERS", "PROPERTY_LISTS", "PROTOCOL", "UNTOLD", "WORDS", "words"]
 
 
 def words(text: str) -> frozenset[str]:
@@ -30,6 +30,15 @@ PROTOCOL: Final = words(
     exclusiveMaximum multipleOf minLength maxLength pattern minItems maxItems uniqueItems
     prefixItems contains minProperties maxProperties patternProperties propertyNames nullable
     readOnly writeOnly deprecated propertyOrdering
+    """
+)
+
+#: Of these, what is a number that says nothing of anybody.
+NUMBERS: Final = words(
+    """
+    n seed index top_k top_p min_p temperature top_logprobs max_tokens max_completion_tokens
+    max_output_tokens max_tool_calls presence_penalty frequency_penalty repetition_penalty
+    minLength maxLength minItems maxItems minProperties maxProperties
     """
 )
 

@@ -44,7 +44,7 @@ class World:
 
     async def scrub(self, texts: list[str], scope: str | None, *, pointers: list[str]) -> Scrubbed:
         self._do("scrub")
-        return Scrubbed(texts, "handle", {})
+        return Scrubbed(texts, "handle", [{}] * len(texts))
 
     async def restorer(self, handle: str) -> Restorer:
         self._do("restorer")

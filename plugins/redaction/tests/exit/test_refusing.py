@@ -59,6 +59,16 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a transcript": {
         "messages": [{"role": "tool", "tool_call_id": "1", "content": json.dumps(TRANSCRIPT)}]
     },
+    "a transcript with times of another form": text(
+        json.dumps({"words": [{"word": "hello", "startTime": "0.1s"}]})
+    ),
+    "a transcript with its words first": text(
+        json.dumps({"segments": [{"words": [{"w": "hello"}], "start": 0.0}]})
+    ),
+    "a part that is not in a list": {
+        "messages": [{"role": "user", "content": {"type": "input_image", "source": "x"}}]
+    },
+    "what nobody says the kind of": text("data:application/octet-stream;base64,//uQZAAAAAAAAAAA"),
     "a transcript in metadata": {"messages": [], "metadata": TRANSCRIPT},
 }
 
@@ -77,6 +87,7 @@ def test_it_never_leaves(kind: str) -> None:
         "the meeting is at 10:00 --> room 2",
         "UklGR is how a sound begins",
         "the speaker said: hello",
+        "the metadata: application/pdf is a type",
         "data: the image is missing",
     ],
 )

@@ -284,3 +284,11 @@ def test_a_stream_says_what_the_buffered_oracle_says(pieces: list[str], field: s
     events = [chunk(choice(0, **{field: piece})) for piece in pieces]
     said = texts(restored(ChatStream(replies()), [*events, chunk(choice(0, "stop"))]))
     assert said.get((0, field), "") == replies().text("".join(pieces), "")
+
+
+def test_a_mark_of_its_encoding_before_the_first_event_hides_nothing() -> None:
+    """As browsers read it; it would make the first line another one, which is sent on as it is."""
+    reader = EventReader()
+    pieces = [b"\xef", b"\xbb\xbfda", b"ta: 1\n\n\xef\xbb\xbfdata: 2\n\n"]
+    told = [event.data for piece in pieces for event in reader.feed(piece)]
+    assert told == [b"1", None]

@@ -22,7 +22,7 @@ def scrubbed(text: str) -> str:
         ("ADA EXAMPLE", "[PERSON_1_2]"),
         (str(PHONE), "[PHONE_1]"),
         ("4111111111111111", "[CARD_1]"),
-        ("customer: 10423", "customer: [NUMBER_1]"),
+        ("10423", "[NUMBER_1]"),
     ):
         text = text.replace(value, mark)
     return text
@@ -68,6 +68,12 @@ PLACES: dict[str, dict[str, Any]] = {
     "a part": says([{"type": "text", "text": ADA}]),
     "a part with more": says([{"type": "text", "text": ADA, "cache_control": {"type": "x"}}]),
     "over two parts": says([{"type": "text", "text": "Ada Ex"}, {"type": "text", "text": "ample"}]),
+    "over two parts with more": says(
+        [
+            {"type": "output_text", "text": "Ada Ex", "annotations": [], "logprobs": []},
+            {"type": "output_text", "text": "ample", "annotations": [ADA], "logprobs": []},
+        ]
+    ),
     "a refusal": says([{"type": "refusal", "refusal": ADA}], role="assistant"),
     "a system message": says(ADA, role="system"),
     "the name of who speaks": says("hi", name=ADA),
@@ -83,6 +89,11 @@ PLACES: dict[str, dict[str, Any]] = {
         json.dumps({"who": json.dumps({"x": '{"y": "' + ESCAPED + '"}'})})
     ),
     "arguments, a number": calling(json.dumps({"phone": PHONE})),
+    "arguments, given twice": calling('{"who": "Ada Example", "who": "x"}'),
+    "arguments, given twice deep within": calling('[{"a": [{"b": "Ada Example", "b": 1}]}]'),
+    "arguments, a number with an exponent": calling('{"phone": 4.91701234567e11}'),
+    "arguments, a number as a fraction": calling('{"phone": 491701234567.0}'),
+    "a result that says something twice": says('{"a": "Ada Example", "a": "\\n"}', role="tool"),
     "arguments, no JSON": calling("{who: " + ADA),
     "the name of a function": calling("{}", name="call_Ada_Example"),
     "the name of a function in one word": calling("{}", name="callAdaExample"),
@@ -93,6 +104,11 @@ PLACES: dict[str, dict[str, Any]] = {
     "a property's description": schema(description=f"such as {ADA}"),
     "a property's default": schema(default=ADA),
     "a property's choices": schema(enum=["nobody", ADA]),
+    "a property's choice of numbers": schema(enum=[10423]),
+    "a property's default number": schema(default=10423),
+    "a number where a text belongs": says(10423),
+    "a number that is called as the API's own": {**says("x"), "metadata": {"seed": 10423}},
+    "a number with more digits than it can have": {**says("x"), "whatever": 4.111111111111111e15},
     "a property's examples": schema(examples=[ADA]),
     "a property's name": tool(parameters={"properties": {ADA: {}}, "required": [ADA]}),
     "metadata": {**says("x"), "metadata": {"case": ADA}},
@@ -262,6 +278,21 @@ def test_letters_in_disguise_are_looked_at(text: str) -> None:
     assert Outgoing(says(text)).texts == [text]
 
 
+def test_what_is_replaced_is_counted_as_often_as_it_leaves() -> None:
+    """Not as often as it was looked at: once in a part, and once in all parts together."""
+    parts = [{"type": "text", "text": text} for text in (f"a {ADA}", f"b {ADA}")]
+    body = {"messages": [{"role": "user", "content": c} for c in (parts, ADA, ADA)]}
+    outgoing = Outgoing({**body, "metadata": {"case": f"for {ADA}"}})
+    outgoing.put([scrubbed(text) for text in outgoing.texts], "m")
+    found = [{"PERSON": text.count(ADA)} for text in outgoing.texts]
+    assert outgoing.counted(found) == {"PERSON": 5}
+
+
+def test_a_value_comes_without_its_name_also_where_that_was_replaced() -> None:
+    value, _ = sent({"metadata": {ADA: f"for {ADA}"}})
+    assert value["metadata"] == {"[PERSON_1]": "for [PERSON_1]"}
+
+
 def test_equal_texts_are_looked_at_once() -> None:
     assert Outgoing({"messages": [{"role": "user", "content": "same"}] * 9}).texts == ["same"]
 
@@ -272,6 +303,13 @@ def test_a_field_that_is_given_twice_leaves_once() -> None:
 
     body = from_json(b'{"messages": [{"content": "Ada Example", "content": "x", "role": "user"}]}')
     assert ADA not in sent(body)[1]
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1e400}', "[[-1e999]]"])
+def test_a_number_that_is_none_is_refused(arguments: str) -> None:
+    """It would leave as something that is no JSON."""
+    with pytest.raises(Withheld, match="too large"):
+        Outgoing(calling(arguments))
 
 
 @pytest.mark.parametrize("bomb", ["lists", "objects", "texts"])
