@@ -27,10 +27,11 @@ def few_files() -> Iterator[int]:
 
 
 def workers() -> Iterator[Path]:
-    """Where the system tells of the grandchildren of this process."""
+    """Where the system tells of the workers of the one server that this process began."""
     for child in children(os.getpid()):
-        for worker in children(child):
-            yield Path(f"/proc/{worker}")
+        if "serve" in Path(f"/proc/{child}/cmdline").read_text().split("\0"):
+            for worker in children(child):
+                yield Path(f"/proc/{worker}")
 
 
 def children(pid: int) -> list[int]:
