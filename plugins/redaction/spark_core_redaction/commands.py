@@ -100,6 +100,10 @@ def _read(
     """What is in *files*, each as a request has it."""
     if len(files) > 1 and output is None and not as_json:
         raise click.UsageError("several files need --output or --json")
+    if output is not None and (not files or Path("-") in files):
+        raise click.UsageError("--output needs files, as results have their names")
+    if output is not None and len({file.name for file in files}) < len(files):
+        raise click.UsageError("files of one name need several calls, each with its --output")
     return [_request(file, messages=messages) for file in files or [Path("-")]]
 
 

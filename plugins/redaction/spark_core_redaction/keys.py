@@ -17,6 +17,8 @@ from pathlib import Path
 
 from spark_core.errors import SettingsError
 
+from .settings import KEY_CHARACTERS
+
 __all__ = ["KeyRing", "Unsealable", "VaultKey", "derived", "opened", "sealed"]
 
 _NONCE = 12
@@ -124,13 +126,20 @@ class KeyRing:
     def _read(self) -> list[str]:
         if not self._file.exists():
             self._make()
-        with self._file.open() as file:
+        with self._file.open(encoding="ascii", errors="replace") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise SettingsError(
                     f"others than its owner may read the vault's key {self._file}",
                     hint=f"chmod 600 {self._file}",
                 )
-            return file.read().split()
+            texts = file.read().split()
+        if not texts or any(len(text) < KEY_CHARACTERS for text in texts):
+            raise SettingsError(
+                f"the vault's key {self._file} is not whole",
+                hint="put it back from a backup; without it, what was sealed with it is lost, and "
+                "the next start makes a new one where the file is not there",
+            )
+        return texts
 
     def _make(self) -> None:
         """Make the file with a key. Of several who do so at once one succeeds."""

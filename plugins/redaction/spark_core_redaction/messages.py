@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from spark_core.errors import InvalidRequest, Problem
 
+from .exit.json_texts import all_digits
 from .exit.refusing import check_object
-from .exit.words import PROTOCOL, WORDS
+from .exit.words import PROTOCOL, TELLING, WORDS
 from .forms import JsonText
 
 __all__ = ["parts_in", "refuse_unreadable", "texts_in", "with_texts"]
@@ -38,15 +39,17 @@ def refuse_unreadable(value: Any, pointer: str) -> None:
 
 def parts_in(texts: Sequence[str], pointers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The *texts* of parts that follow each other in one message, with its pointer."""
-    placed = zip(pointers, texts, strict=True)
+    placed = [(p, text) for p, text in zip(pointers, texts, strict=True) if _PART.search(p)]
     for message, group in groupby(placed, lambda each: _PART.sub("", each[0])):
-        parts = [text for pointer, text in group if pointer != message]
+        parts = [text for _, text in group]
         if len(parts) > 1:
             yield message, parts
 
 
 def texts_in(value: Any, pointer: str, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """Every text in *value*, also what fields are called, with a JSON pointer to it.
+
+    So are numbers that may say who somebody is.
 
     :raises InvalidRequest: it is nested too deeply.
     """
@@ -64,6 +67,8 @@ def texts_in(value: Any, pointer: str, key: str = "", depth: int = 0) -> Iterato
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from texts_in(inner, f"{pointer}/{number}", key, depth + 1)
+    elif _is_telling(value):
+        yield pointer, all_digits(value)
 
 
 def with_texts(value: Any, texts: Iterator[str], key: str = "") -> Any:
@@ -77,12 +82,19 @@ def with_texts(value: Any, texts: Iterator[str], key: str = "") -> Any:
         }
     if isinstance(value, list):
         return [with_texts(inner, texts, key) for inner in value]
+    if _is_telling(value) and (said := next(texts)) != all_digits(value):
+        return said
     return value
 
 
 def _is_plain(key: str, value: str) -> bool:
     """Whether it is a word of the API's own."""
     return value in WORDS.get(key, ())
+
+
+def _is_telling(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and sum(map(str.isdigit, all_digits(value))) >= TELLING
 
 
 def _as_it_is(key: str, value: str) -> str:

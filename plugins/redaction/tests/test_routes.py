@@ -75,6 +75,19 @@ async def test_messages_keep_their_shape_and_come_back_to_the_byte(client: Any) 
     assert answer.json == {"messages": MESSAGES, "unknown": []}
 
 
+async def test_a_number_that_is_somebody_s_is_a_text_like_any_other(client: Any) -> None:
+    """Also where JSON has a number; the others stay what they are."""
+    body = {
+        "messages": [{"role": "tool", "content": {"card": 4111111111111111, "n": 12, "x": 20.5}}]
+    }
+    answer = (await client.post("/scrub", json=body)).json
+    content = answer["messages"][0]["content"]
+    assert content == {"card": "[CARD_1]", "n": 12, "x": 20.5}
+    back = {"messages": answer["messages"], "handle": answer["handle"]}
+    restored = (await client.post("/rehydrate", json=back)).json["messages"]
+    assert restored[0]["content"] == {"card": "4111111111111111", "n": 12, "x": 20.5}
+
+
 async def test_item_19_an_unknown_placeholder_is_left_and_told(client: Any) -> None:
     handle = (await client.post("/scrub", json={"text": "Ada Example"})).json["handle"]
     back = {"text": "[PERSON_1] and [PERSON_2]", "handle": handle}
@@ -140,9 +153,11 @@ async def test_item_23_what_cannot_be_read_is_refused_by_kind(
     assert answer.json["errors"][0]["pointer"].startswith("/messages/0/content/0")
 
 
-async def test_what_is_cut_in_parts_does_not_leave(client: Any) -> None:
+@pytest.mark.parametrize("more", [{}, {"annotations": [{"title": "x"}]}])
+async def test_what_is_cut_in_parts_does_not_leave(client: Any, more: dict[str, Any]) -> None:
     """Each part looks harmless, and the model reads them as one."""
-    parts = [{"type": "text", "text": text} for text in ("for Ada Exam", "ple, and", " others")]
+    texts = ("for Ada Exam", "ple, and", " others")
+    parts = [{"type": "text", "text": text, **more} for text in texts]
     messages = [{"role": "user", "content": parts}]
     answer = await client.post("/scrub", json={"messages": messages})
     assert answer.status_code == 422
@@ -226,6 +241,9 @@ def test_files_share_a_scope_and_go_to_a_folder(run: Run, spark_home: Path) -> N
     ("words", "input", "told"),
     [
         (("scrub", "a", "b"), b"", "several files need --output or --json"),
+        (("scrub", "--output", "out"), b"x", "--output needs files"),
+        (("scrub", "-", "--output", "out"), b"x", "--output needs files"),
+        (("scrub", "a/x", "b/x", "--output", "out"), b"", "files of one name"),
         (("scrub", "nowhere"), b"", "nowhere cannot be read: No such file"),
         (("scrub",), b"\xff", "is not UTF-8"),
         (("scrub", "--messages"), b"{", "is not JSON"),

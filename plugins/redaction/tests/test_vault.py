@@ -215,6 +215,15 @@ def test_a_key_that_others_may_read_is_refused(key_file: Path) -> None:
         KeyRing(None, key_file).all()
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"short\n", b"\xff\xfe", b"k" * 43 + b"\nk\n"])
+def test_a_key_that_is_not_whole_is_refused(key_file: Path, content: bytes) -> None:
+    """Such as one that a full disk cut off: anybody could guess it."""
+    key_file.write_bytes(content)
+    key_file.chmod(0o600)
+    with pytest.raises(SettingsError, match="is not whole"):
+        KeyRing(None, key_file).all()
+
+
 def test_a_configured_key_needs_no_file(key_file: Path) -> None:
     assert len(KeyRing("k" * 32 + ", " + "l" * 32, key_file).all()) == 2
     assert not key_file.exists()

@@ -80,7 +80,7 @@ def check_object(value: Mapping[str, Any], place: str, *, nested: bool) -> None:
         return
     kind = value.get("type")
     for where, allowed in _PLACES:
-        if where.fullmatch(place) and not _is_allowed(value, kind, allowed):
+        if where.fullmatch(place) and not _is_allowed(value, kind, allowed, place):
             shown = f" ({kind})" if isinstance(kind, str) and kind.isidentifier() else ""
             raise refused(f"what is no text{shown[:40]}", place)
     for name in _UNREADABLE & value.keys() if not place.startswith("/tools") else ():
@@ -91,9 +91,11 @@ def check_object(value: Mapping[str, Any], place: str, *, nested: bool) -> None:
             raise refused("what was said before and is kept elsewhere", f"/{name}")
 
 
-def _is_allowed(value: Mapping[str, Any], kind: object, allowed: frozenset[str]) -> bool:
+def _is_allowed(
+    value: Mapping[str, Any], kind: object, allowed: frozenset[str], place: str
+) -> bool:
     if kind is None:
-        return allowed is _ITEMS and "role" in value
+        return place[-1].isalpha() or (allowed is _ITEMS and "role" in value)
     return isinstance(kind, str) and kind in allowed
 
 

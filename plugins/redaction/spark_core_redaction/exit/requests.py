@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from .json_texts import all_digits, is_finite, json_in, says_all
 from .refusing import check_object, check_text, refused, text_file
-from .words import CALL_IDS, NUMBERS, PROPERTY_LISTS, PROTOCOL, UNTOLD, WORDS
+from .words import CALL_IDS, NUMBERS, PROPERTY_LISTS, PROTOCOL, TELLING, UNTOLD, WORDS
 
 __all__ = ["Outgoing"]
 
@@ -40,9 +40,6 @@ Put = Callable[[Texts], Any]
 
 #: Containers within containers, in texts that are JSON, too.
 DEEPEST: Final = 64
-
-#: Digits from which on a number may say who somebody is.
-TELLING: Final = 4
 
 #: Digits that a number of the API itself may have without being looked at.
 USUAL: Final = 6

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["CALL_IDS", "NUMBERS", "PROPERTY_LISTS", "PROTOCOL", "UNTOLD", "WORDS", "words"]
+__all__ = [
+    "CALL_IDS",
+    "NUMBERS",
+    "PROPERTY_LISTS",
+    "PROTOCOL",
+    "TELLING",
+    "UNTOLD",
+    "WORDS",
+    "words",
+]
 
 
 def words(text: str) -> frozenset[str]:
@@ -32,6 +41,9 @@ PROTOCOL: Final = words(
     readOnly writeOnly deprecated propertyOrdering
     """
 )
+
+#: Digits from which on any other number may say who somebody is.
+TELLING: Final = 4
 
 #: Of these, what is a number that says nothing of anybody.
 NUMBERS: Final = words(
