@@ -43,6 +43,9 @@ _DAY: Final = timedelta(days=1)
 #: Days after which the calendar comes again, with its weekdays and its leap days.
 _CALENDAR: Final = 28 * 366
 
+#: What was done longer ago than this was done as long ago as this: calendars begin somewhere.
+_LONGEST_AGO: Final = timedelta(days=400 * 365)
+
 #: Fire times that were missed are counted up to here.
 _MOST_MISSED: Final = 10_000
 
@@ -183,6 +186,10 @@ def due(schedule: Schedule, last: datetime, now: datetime, zone: tzinfo = UTC) -
             return now if last <= now else None
         times = (now - last) // schedule.pause
         return last + times * schedule.pause if times > 0 else None
+    last = max(last, now - _LONGEST_AGO)
+    # What follows is known from the last time on: there is nothing to look for on most days.
+    if last >= now or _following(schedule, last, zone) > now:
+        return None
     return next(_back(schedule, last, now, zone), None)
 
 
@@ -193,6 +200,11 @@ def following(schedule: Schedule, last: datetime, zone: tzinfo = UTC) -> datetim
     """
     if isinstance(schedule, Every):
         return last + schedule.pause
+    return _following(schedule, last, zone)
+
+
+@lru_cache(maxsize=4096)
+def _following(schedule: Daily | Cron, last: datetime, zone: tzinfo) -> datetime:
     # A moment of the day before may come after midnight, where a clock is put on there.
     day = last.astimezone(zone).date() - _DAY
     while True:
@@ -260,13 +272,11 @@ def _back(
 @lru_cache(maxsize=1024)
 def _moments(schedule: Daily | Cron, day: date, zone: tzinfo) -> tuple[datetime, ...]:
     """When the times of *schedule* are on *day*, in UTC and in order."""
-    times = schedule.on(day)
-    found = {datetime.combine(day, moment, zone).astimezone(UTC) for moment in times}
-    if len({moment.hour for moment in times}) == 24 and isinstance(schedule, Cron):
-        again = (datetime.combine(day, moment.replace(fold=1), zone) for moment in times)
-        # A time that is left out has two meanings, too, of which the second is no later one.
-        found |= {moment.astimezone(UTC) for moment in again if _exists(moment)}
-    return tuple(sorted(found))
+    shown = [datetime.combine(day, moment, zone) for moment in schedule.on(day)]
+    if len({moment.hour for moment in shown}) == 24 and isinstance(schedule, Cron):
+        both = (moment.replace(fold=fold) for moment in shown for fold in (0, 1))
+        shown = [moment for moment in both if _exists(moment)]
+    return tuple(sorted({moment.astimezone(UTC) for moment in shown}))
 
 
 def _exists(moment: datetime) -> bool:

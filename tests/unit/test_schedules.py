@@ -121,6 +121,14 @@ def test_last_sync_in_future_not_due() -> None:
     assert not is_due("daily 12:00", NOON + HOUR, NOON)
 
 
+@pytest.mark.parametrize("last", ["0001-01-01T00:00:00", "0001-01-01T00:00:00+14:00"])
+@pytest.mark.parametrize("text", ["every 15m", "daily 07:00", "cron 0 0 29 2 *"])
+def test_what_was_done_at_the_beginning_of_the_calendar_is_due(text: str, last: str) -> None:
+    """It is the zero of other programs' clocks."""
+    assert is_due(text, last, NOON)
+    assert not is_due(text, "9999-12-31T23:59:59-14:00", NOON)
+
+
 @pytest.mark.parametrize("last", [None, "", "yesterday"])
 def test_unknown_schedule_never_synced_returns_true(last: str | None) -> None:
     """What was never done, or nobody knows when, is due even without a valid schedule."""
@@ -231,6 +239,16 @@ def test_a_cron_of_every_hour_goes_on_as_if_nothing_had_happened() -> None:
         end = (at(start) + 6 * HOUR).isoformat()
         came = [datetime.fromisoformat(text) for text in fires("cron */30 * * * *", start, end)]
         assert came == [at(start) + number * 30 * MINUTE for number in range(13)]
+
+
+def test_a_cron_of_every_hour_keeps_its_minutes_where_clocks_go_by_half_an_hour() -> None:
+    """Lord Howe leaves out 02:00 to 02:30: no other minute comes in place of what is left out."""
+    howe, now = ZoneInfo("Australia/Lord_Howe"), at("2030-10-05T15:00Z")
+    shown = []
+    for _ in range(4):
+        now = following(parse("cron */20 * * * *"), now, howe)
+        shown.append(f"{now.astimezone(howe):%H:%M}")
+    assert shown == ["01:40", "02:40", "03:00", "03:20"]
 
 
 def test_an_interval_knows_no_clocks() -> None:

@@ -11,8 +11,9 @@ from typing import Annotated, Final
 from pydantic import Field, model_validator
 
 from spark_core import Env, Section
+from spark_core.schedules import is_valid
 
-from .settings import JobSettings, Method, Token
+from .settings import LONGEST, JobSettings, Method, Token, of_the_grammar, of_the_web
 
 __all__ = ["ApplicationSettings", "application_jobs", "seconds_to_schedule"]
 
@@ -39,6 +40,11 @@ class ApplicationSettings(Section):
     verification_detector_interval: Annotated[
         int | str, Env("SCHEDULER_VERIFICATION_DETECTOR_INTERVAL")
     ] = 900
+    verification_schedule: Annotated[str | None, Env("SCHEDULER_VERIFICATION_SCHEDULE")] = Field(
+        default=None,
+        max_length=LONGEST,
+        description="When verification runs instead of at an interval.",
+    )
     usage_processor_interval: Annotated[int | str, Env("SCHEDULER_USAGE_PROCESSOR_INTERVAL")] = 600
     corporate_memory_interval: Annotated[int | str, Env("SCHEDULER_CORPORATE_MEMORY_INTERVAL")] = (
         1020
@@ -51,6 +57,8 @@ class ApplicationSettings(Section):
     @model_validator(mode="after")
     def _intervals(self) -> ApplicationSettings:
         if self.active:
+            of_the_web(self.url)
+            of_the_grammar(self.verification_schedule or "every 1m")
             smallest = min(self.seconds(name) for name in _INTERVALS)
             if self.seconds("tick_seconds") > smallest:
                 raise ValueError(f"tick_seconds is longer than the shortest interval, {smallest}")
@@ -59,7 +67,7 @@ class ApplicationSettings(Section):
     def seconds(self, name: str) -> int:
         """The setting *name*, which is a whole number of seconds.
 
-        :raises ValueError: it is none, or not positive.
+        :raises ValueError: it is none, not positive, or longer than a schedule may be.
         """
         try:
             seconds = int(str(getattr(self, name)))
@@ -67,7 +75,15 @@ class ApplicationSettings(Section):
             seconds = 0
         if seconds <= 0:
             raise ValueError(f"{name} must be a whole number of seconds, and more than 0")
+        if not is_valid(seconds_to_schedule(seconds)):
+            raise ValueError(f"{name} is too long")
         return seconds
+
+    def schedule(self, when: str) -> str:
+        """The schedule of a job: *when* names the setting of its interval, or is one itself."""
+        if when == "verification_detector_interval" and self.verification_schedule:
+            return self.verification_schedule
+        return seconds_to_schedule(self.seconds(when)) if when in _INTERVALS else when
 
 
 def seconds_to_schedule(seconds: int) -> str:
@@ -123,11 +139,11 @@ def application_jobs(settings: ApplicationSettings) -> dict[str, JobSettings]:
     base = settings.url.rstrip("/")
     return {
         f"application.{name}": JobSettings(
-            schedule=(seconds_to_schedule(settings.seconds(when)) if when in _INTERVALS else when),
+            schedule=settings.schedule(when),
             url=base + path,
             method=method,
             timeout_s=timeout,
-            token=settings.token if settings.token and settings.token.get_secret_value() else None,
+            token=settings.token,
         )
         for name, when, method, path, timeout in _JOBS
     }

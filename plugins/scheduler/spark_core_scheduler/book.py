@@ -79,10 +79,18 @@ class Fire:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: its state, and in a few words why. Never somebody's text."""
+    """How a run ended: its state, and in a few words why. Never somebody's text.
+
+    Names of files may be any bytes and stand in errors: the words are kept as every database
+    and log takes them, without NUL and without halves of characters.
+    """
 
     state: RunState
     outcome: str = ""
+
+    def __post_init__(self) -> None:
+        plain = self.outcome.replace("\x00", "").encode(errors="replace").decode()
+        object.__setattr__(self, "outcome", plain[:500])
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ class Book:
         """Begin to run *jobs*, where another may have left off.
 
         What was running under an earlier lease is lost, and will be run again; but not what was
-        begun too often, since it may be what the others died of.
+        lost too often, since it may be what the others died of.
 
         :raises LeaseLost: the lease is somebody else's.
         """
@@ -169,9 +177,13 @@ class Book:
         await self._state.write(transaction)
 
     async def forget(self, keep: timedelta) -> None:
-        """Forget the runs that began longer ago than *keep*."""
-        runs = _runs()
-        old = runs.delete().where(runs.c.started_at < self._clock.now() - keep)
+        """Forget the runs that began longer ago than *keep*, but not the last of each job."""
+        runs, newer = _runs(), _runs().alias()
+        later = (newer.c.job == runs.c.job, newer.c.started_at > runs.c.started_at)
+        old = runs.delete().where(
+            runs.c.started_at < self._clock.now() - keep,
+            newer.select().where(*later).correlate(runs).exists(),
+        )
         await self._state.write(lambda c: c.execute(old))
 
     async def begin(self, lease: Lease, fires: Sequence[Fire]) -> Sequence[Run]:
@@ -193,12 +205,14 @@ class Book:
     async def end(self, lease: Lease, run: Run, ended: Ended, seconds: float) -> None:
         """Write down how *run* ended after *seconds*. Unless it was interrupted, it is done.
 
+        One that was interrupted is no try: its scheduler did not die of it.
+
         :raises LeaseLost: the lease is somebody else's, who runs it again.
         """
         runs, jobs, now = _runs(), _jobs(), self._clock.now()
         values = {
             "state": ended.state.value,
-            "outcome": ended.outcome[:500],
+            "outcome": ended.outcome,
             "ended_at": now,
             "seconds": round(seconds, 3),
         }
@@ -206,8 +220,10 @@ class Book:
         def transaction(connection: Connection) -> None:
             self._leases.check(connection, lease)
             connection.execute(runs.update().where(runs.c.id == run.id).values(values))
-            if ended.state is not RunState.INTERRUPTED:
-                mine = jobs.update().where(jobs.c.name == run.job)
+            mine = jobs.update().where(jobs.c.name == run.job)
+            if ended.state is RunState.INTERRUPTED:
+                connection.execute(mine.values(tries=jobs.c.tries - 1))
+            else:
                 connection.execute(mine.values({**_DONE, "last_at": run.fire_at}))
 
         await self._state.write(transaction)
@@ -368,9 +384,13 @@ def _adopt(connection: Connection, jobs: Iterable[Planned], now: datetime) -> No
 
 
 def _lose(connection: Connection, now: datetime) -> None:
-    """What was running is lost; what was begun too often is given up."""
+    """What was running is lost; what was lost too often is given up, and its last run says so."""
+    import sqlalchemy as sa
+
     runs, jobs = _runs(), _jobs()
+    often = (jobs.c.tries >= MOST_TRIES, jobs.c.pending_at.is_not(None))
     running = runs.update().where(runs.c.state == RunState.RUNNING.value)
+    given_up = running.where(runs.c.job.in_(sa.select(jobs.c.name).where(*often)))
+    connection.execute(given_up.values(outcome=f"given up after {MOST_TRIES} tries"))
     connection.execute(running.values(state=RunState.LOST.value, ended_at=now))
-    often = jobs.update().where(jobs.c.tries >= MOST_TRIES, jobs.c.pending_at.is_not(None))
-    connection.execute(often.values({**_DONE, "last_at": jobs.c.pending_at}))
+    connection.execute(jobs.update().where(*often).values({**_DONE, "last_at": jobs.c.pending_at}))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import click
@@ -23,6 +26,9 @@ from .leading import Pulse, schedule
 from .settings import SchedulerSettings
 
 __all__ = ["command", "serve"]
+
+#: Seconds that threads have to end after all else has.
+THREADS_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +77,8 @@ async def serve(spark: Spark, settings: SchedulerSettings, listener: socket.sock
     try:
         jobs = await spark.resolver.get(Jobs)
         # Jobs that keep a thread each must not keep the scheduler from its own.
-        loop.set_default_executor(ThreadPoolExecutor(32 + 2 * len(jobs)))
+        threads = ThreadPoolExecutor(32 + 2 * len(jobs))
+        loop.set_default_executor(threads)
         limit = max(30.0, 3 * settings.lease_s)
         watching = asyncio.create_task(_watch(settings.lease_s))
         greeting = asyncio.create_task(_greet(pulse, url_of(listener)))
@@ -87,6 +94,24 @@ async def serve(spark: Spark, settings: SchedulerSettings, listener: socket.sock
             faulthandler.cancel_dump_traceback_later()
     finally:
         await spark.resolver.aclose()
+    _leave(threads)
+
+
+def _leave(threads: ThreadPoolExecutor) -> None:
+    """Give up threads that jobs left behind: nobody can end them, and Python would wait for them.
+
+    The process ends here and now if one goes on; everything else is closed.
+    """
+    threads.shutdown(wait=False, cancel_futures=True)
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    end = time.monotonic() + THREADS_SECONDS
+    for thread in others:
+        thread.join(max(0.0, end - time.monotonic()))
+    if any(thread.is_alive() for thread in others):
+        log.warning("what a job left running in a thread ends with this process")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 async def _greet(pulse: Pulse, url: str) -> None:

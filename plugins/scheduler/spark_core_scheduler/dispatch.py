@@ -170,8 +170,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            work = self._do(self._jobs[run.job], run)
-            ended = await Stepwise(work, self._may)
+            ended = await self._done(run)
         except asyncio.CancelledError:
             ended = Ended(RunState.INTERRUPTED, "the scheduler was stopped")
             with suppress(SparkError):
@@ -181,6 +180,17 @@ class Dispatcher:
         if ended.state not in (RunState.OK, RunState.SKIPPED):
             log.warning("job %s: %s, %s", run.job, ended.state, ended.outcome)
         await self._write(run, ended, seconds)
+
+    async def _done(self, run: Run) -> Ended:
+        """Do the work. What says that it was cancelled, although nobody did that, has failed."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            return await Stepwise(self._do(self._jobs[run.job], run), self._may)
+        except asyncio.CancelledError:
+            if task.cancelling() or not self._may():
+                raise
+            return Ended(RunState.FAILED, "failed: CancelledError")
 
     async def _write(self, run: Run, ended: Ended, seconds: float) -> None:
         while True:

@@ -10,7 +10,7 @@ from datetime import timedelta, tzinfo
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 from spark_core import schedules
 from spark_core.declarations import Job
@@ -20,7 +20,7 @@ from spark_core.schedules import Every, Schedule
 from spark_core.settings import Settings, nearest
 
 from .application import ApplicationSettings, application_jobs
-from .settings import JobSettings, Method, SchedulerSettings
+from .settings import LONGEST, LONGEST_ZONE, JobSettings, Method, Name, SchedulerSettings
 
 __all__ = ["Call", "Invocation", "Jobs", "Planned", "open_jobs"]
 
@@ -138,6 +138,9 @@ def _planned(job: Job, settings: Settings) -> Planned:
     schedule = job.schedule_by(settings)
     planned = Planned(job.name, schedule, work, job.timeout, job.timezone)
     _ = planned.times, planned.zone
+    TypeAdapter(Name).validate_python(job.name)
+    if len(schedule) > LONGEST or len(job.timezone) > LONGEST_ZONE:
+        raise ValueError("its schedule is too long")
     return planned
 
 
@@ -178,5 +181,6 @@ def _work(given: JobSettings) -> Work | None:
     if given.operation:
         return Invocation(given.operation, given.request)
     if given.url:
-        return Call(given.url, given.method, given.body, given.token)
+        token = given.token if given.token and given.token.get_secret_value() else None
+        return Call(given.url, given.method, given.body, token)
     return None

@@ -11,12 +11,24 @@ from pydantic import AfterValidator, Field, JsonValue, SecretStr, model_validato
 from spark_core import Section
 from spark_core.schedules import parse, zone
 
-__all__ = ["JobSettings", "Method", "SchedulerSettings", "Token"]
+__all__ = [
+    "JobSettings",
+    "Method",
+    "Name",
+    "SchedulerSettings",
+    "Token",
+    "of_the_grammar",
+    "of_the_web",
+]
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def _schedule(text: str) -> str:
+def of_the_grammar(text: str) -> str:
+    """*text*, if it is a schedule.
+
+    :raises ValueError: it is none.
+    """
     parse(text)
     return text
 
@@ -26,7 +38,11 @@ def _zone(text: str) -> str:
     return text
 
 
-def _url(text: str) -> str:
+def of_the_web(text: str) -> str:
+    """*text*, if it is a url that a call may go to.
+
+    :raises ValueError: it is none, or holds a password; it is not shown.
+    """
     parts = urlsplit(text)
     _ = parts.port  # raises where it is none
     if not re.fullmatch(r"https?://[!-~]+", text) or not parts.hostname or parts.username:
@@ -44,17 +60,25 @@ def _stripped(token: SecretStr) -> SecretStr:
 #: A bearer token. Who checks one strips it, so whoever sends it does.
 Token = Annotated[SecretStr, AfterValidator(_stripped)]
 
+#: The name of a job: it stands in paths and in headers.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]
+
+#: The longest schedule and name of a zone, in characters: so much the book takes.
+LONGEST, LONGEST_ZONE = 400, 64
 
 
 class JobSettings(Section):
     """A job: an operation or an HTTP call. With neither it changes a plugin's job of its name."""
 
-    schedule: Annotated[str, AfterValidator(_schedule)] | None = Field(
-        default=None, max_length=500, description="`every 15m`, `daily 07:00,13:00` or `cron ...`."
+    schedule: Annotated[str, AfterValidator(of_the_grammar)] | None = Field(
+        default=None,
+        max_length=LONGEST,
+        description="`every 15m`, `daily 07:00,13:00` or `cron ...`.",
     )
     timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
-        default=None, description="Whose times the schedule means, by default UTC's."
+        default=None,
+        max_length=LONGEST_ZONE,
+        description="Whose times the schedule means, by default UTC's.",
     )
     timeout_s: float | None = Field(
         default=None, gt=0, le=7 * 86400, description="How long a run may take; by default 600."
@@ -62,7 +86,7 @@ class JobSettings(Section):
     enabled: bool = Field(default=True, description="Whether it runs at all.")
     operation: str | None = Field(default=None, description="The operation that is run.")
     request: dict[str, Any] = Field(default={}, description="The operation's request.")
-    url: Annotated[str, AfterValidator(_url)] | None = Field(
+    url: Annotated[str, AfterValidator(of_the_web)] | None = Field(
         default=None, description="Where an HTTP call goes to."
     )
     method: Method = Field(default="POST", description="How it calls.")

@@ -34,6 +34,30 @@ OK = Ended(RunState.OK)
 SCHEDULER = Plugin("scheduler", "spark-core-scheduler", "0", module=spark_core_scheduler)
 
 
+#: What is a rule of the book's statements is shown on each engine every time; what follows from
+#: its rows on PostgreSQL only where long tests are run.
+OF_THE_BOOK = {
+    "test_each_run_is_a_row",
+    "test_a_run_that_was_lost_is_run_again_with_the_same_key",
+    "test_what_was_given_up_says_so",
+    "test_stops_are_no_reason_to_give_a_run_up",
+    "test_whatever_an_error_says_its_run_has_ended",
+    "test_nothing_is_begun_under_a_lost_fence",
+    "test_a_job_with_another_schedule_makes_nothing_up",
+    "test_a_job_rests_while_it_is_paused",
+    "test_a_job_that_is_asked_for_runs_at_once_and_once",
+    "test_old_runs_are_forgotten",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name, _, engine = item.name.partition("[")
+        is_of_rows = item.path.name == "test_dispatch.py" and name not in OF_THE_BOOK
+        if is_of_rows and engine.startswith("postgresql"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -96,6 +120,8 @@ class Desk:
         ended = self.ends.get(job.name, OK)
         if ended.outcome == "raise":
             raise RuntimeError("broken")
+        if ended.outcome == "cancelled":
+            raise asyncio.CancelledError
         return ended
 
     async def look(self, dispatcher: Dispatcher) -> list[str]:

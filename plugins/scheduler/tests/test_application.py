@@ -67,6 +67,29 @@ def test_build_jobs_rejects_invalid_env(name: str, wrong: str) -> None:
         build_jobs(**{f"SCHEDULER_{name}": wrong})
 
 
+@pytest.mark.parametrize("url", ["", "localhost:8000", "http://ada:geheim@app"])
+def test_build_jobs_rejects_a_url_that_is_none(url: str) -> None:
+    """In the words of settings, and without showing what may be a secret."""
+    with pytest.raises(SettingsError, match="like https://host/path") as told:
+        build_jobs(API_URL=url)
+    assert "geheim" not in str(told.value)
+
+
+def test_build_jobs_rejects_an_interval_that_no_schedule_has() -> None:
+    with pytest.raises(SettingsError, match="health_check_interval is too long"):
+        build_jobs(SCHEDULER_HEALTH_CHECK_INTERVAL="1" + "0" * 12)
+
+
+def test_build_jobs_heeds_the_schedule_of_verification() -> None:
+    """`SCHEDULER_VERIFICATION_SCHEDULE` goes before the interval."""
+    schedule = "SCHEDULER_VERIFICATION_SCHEDULE"
+    name = "application.verification-detector"
+    assert build_jobs(**{schedule: "daily 02:00"})[name].schedule == "daily 02:00"
+    assert build_jobs(**{schedule: ""})[name].schedule == "every 15m"
+    with pytest.raises(SettingsError, match="like 'every 15m'"):
+        build_jobs(**{schedule: "daily 2:00"})
+
+
 def test_build_jobs_rejects_tick_larger_than_smallest_interval() -> None:
     build_jobs(SCHEDULER_TICK_SECONDS="60")
     with pytest.raises(SettingsError, match="shortest interval, 60"):

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 DEADLINE = 60.0
 
 
@@ -87,6 +89,45 @@ def test_e19_a_signal_ends_it_at_once(spark_home: Path) -> None:
         assert process.wait(DEADLINE) == 0
     listed = run_spark(spark_home, "jobs", "list", "--json").stdout
     assert json.loads(listed)["scheduler"] is None
+
+
+HANGING = """
+import asyncio, time
+from pathlib import Path
+from spark_core import Effect, Operation, hookimpl
+from spark_core.operations import Empty
+
+async def hang(request: Empty) -> Empty:
+    Path("begun").touch()
+    await asyncio.to_thread(time.sleep, 3600)
+    return Empty()
+
+@hookimpl
+def spark_register_operations():
+    return [Operation("hang", hang, Effect.READ, summary="Hang.")]
+"""
+
+
+def test_e19_a_thread_that_does_not_end_does_not_hold_up_a_stop(
+    spark_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drain has its limit also where a job keeps a thread, which nobody can end."""
+    (spark_home / "hanging.py").write_text(HANGING)
+    told = spark_home / "hanging-0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 0\n")
+    (told / "entry_points.txt").write_text("[spark_core]\nhanging = hanging\n")
+    monkeypatch.setenv("PYTHONPATH", str(spark_home))
+    toml = "[plugins.scheduler]\ndrain_s = 0\n[plugins.scheduler.jobs.hang]\n"
+    with scheduler(spark_home, f'{toml}schedule = "every 1h"\noperation = "hang"') as (process, _):
+        end = time.monotonic() + DEADLINE
+        while not (spark_home / "begun").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+    listed = run_spark(spark_home, "jobs", "history", "--name", "hang").stdout
+    assert "interrupted" in listed
 
 
 def test_jobs_that_cannot_be_run_are_told_before_anything_runs(spark_home: Path) -> None:

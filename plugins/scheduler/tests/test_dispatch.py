@@ -135,6 +135,29 @@ async def test_advances_last_run_on_failure(desk: Desk, state: RunState) -> None
     assert await desk.look(leader) == ["01 00:15"]
 
 
+async def test_advances_last_run_when_call_raises(desk: Desk) -> None:
+    """Also where the work says that it was cancelled, which nobody did."""
+    desk.ends["job"] = Ended(RunState.OK, "cancelled")
+    leader = await desk.lead(planned())
+    assert await desk.look(leader) == ["01 00:00"]
+    assert await last_at(desk) == "00:00"
+    assert await desk.look(leader) == []
+    [run] = await desk.book.runs()
+    assert (run.state, run.outcome) == ("failed", "failed: CancelledError")
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\udcffb"], ids=["nul", "half"])
+async def test_whatever_an_error_says_its_run_has_ended(desk: Desk, text: str) -> None:
+    """Names of files may be any bytes, and stand in errors; databases do not take all of them."""
+    desk.ends["job"] = Ended(RunState.FAILED, text)
+    leader = await desk.lead(planned())
+    await leader.look()
+    await asyncio.wait(leader.running.values(), timeout=5)
+    assert await last_at(desk) == "00:00"
+    [run] = await desk.book.runs()
+    assert run.state is RunState.FAILED
+
+
 async def test_each_run_is_a_row(desk: Desk) -> None:
     desk.ends["job"] = Ended(RunState.FAILED, "status 503")
     await desk.look(await desk.lead(planned()))
@@ -173,6 +196,35 @@ async def test_what_kills_each_scheduler_is_given_up(desk: Desk) -> None:
     desk.held.clear()
     assert await desk.look(await desk.lead(job)) == []
     assert len(await desk.book.runs()) == MOST_TRIES
+
+
+async def test_what_was_given_up_says_so(desk: Desk) -> None:
+    """Nothing vanishes: the last of its runs tells that no other one follows."""
+    job = planned(schedule="every 9999h")
+    for _ in range(MOST_TRIES):
+        desk.hold_up("job")
+        leader = await desk.lead(job)
+        await desk.look(leader)
+        await desk.die(leader)
+    await desk.lead(job)
+    last, *others = await desk.book.runs("job")
+    assert last.outcome == f"given up after {MOST_TRIES} tries"
+    assert {run.outcome for run in others} == {""}
+
+
+async def test_stops_are_no_reason_to_give_a_run_up(desk: Desk) -> None:
+    """However often its scheduler was stopped in good order, it killed none of them."""
+    job = planned(schedule="every 9999h")
+    for _ in range(MOST_TRIES + 1):
+        desk.hold_up("job")
+        leader = await desk.lead(job, drain_s=0)
+        await desk.look(leader)
+        stop = asyncio.Event()
+        stop.set()
+        await leader.run(stop)
+        desk.clock.advance(HOUR + 1)
+    desk.held.clear()
+    assert await desk.look(await desk.lead(job)) == ["01 00:00"]
 
 
 async def test_nothing_is_begun_under_a_lost_fence(desk: Desk) -> None:
@@ -276,15 +328,19 @@ async def test_every_0m_runs_with_each_second(desk: Desk) -> None:
 
 
 async def test_old_runs_are_forgotten(desk: Desk) -> None:
-    """Also by a scheduler that leads for months."""
+    """Also by a scheduler that leads for months; but the last of each job is told for ever."""
     job = planned(schedule="every 9999h")
     leader = await desk.lead(job, keep_days=1)
     await desk.look(leader)
     await leader._look_again()
     assert len(await desk.book.runs()) == 1
+    desk.clock.advance(1)
+    await desk.book.request(job)
+    await desk.look(leader)
+    assert len(await desk.book.runs()) == 2
     desk.clock.advance(25 * HOUR)
     await leader._look_again()
-    assert await desk.book.runs() == []
+    assert len(await desk.book.runs()) == 1
 
 
 async def test_a_look_says_when_the_next_one_is(desk: Desk) -> None:

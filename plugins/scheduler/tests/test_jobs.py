@@ -113,19 +113,29 @@ async def test_what_is_no_job_is_refused(open_spark: Opener, text: str, says: st
         Job("wrong", "every 5s", "sweep"),
         Job("wrong", "every 5m", "nothing"),
         Job("wrong", "every 5m", "sweep", timezone="Mars"),
+        Job("wrong", "daily " + ",".join(f"{n // 60:02}:{n % 60:02}" for n in range(90)), "sweep"),
+        Job("wrong way", "every 5m", "sweep"),
+        Job("wrong" * 50, "every 5m", "sweep"),
     ],
 )
 async def test_a_plugins_job_that_cannot_run_is_left_out(open_spark: Opener, job: Job) -> None:
     """Its plugin is broken by name, and its other jobs run."""
     jobs, broken = await jobs_of(open_spark, "", job, NIGHTLY)
     assert list(jobs) == ["nightly"]
-    assert ["job wrong" in (plugin.error or "") for plugin in broken] == [True]
+    assert [f"job {job.name}" in (plugin.error or "") for plugin in broken] == [True]
 
 
 def test_e16_a_token_is_stripped_by_who_sends_it() -> None:
     settings = JobSettings(schedule="every 1m", url="http://host", token=SecretStr(" secret\n"))
     assert settings.token is not None
     assert settings.token.get_secret_value() == "secret"
+
+
+@pytest.mark.anyio
+async def test_a_token_of_nothing_is_none(open_spark: Opener) -> None:
+    toml = '[plugins.scheduler.jobs.x]\nschedule = "every 1m"\nurl = "http://h"\ntoken = " "'
+    jobs, _ = await jobs_of(open_spark, toml)
+    assert jobs["x"].work == Call("http://h")
 
 
 def test_a_url_holds_no_password() -> None:
