@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Finding", "KnownEntities", "KnownEntity", "TextDetector"]
+__all__ = [
+    "Finding",
+    "FollowedEntities",
+    "KnownChanges",
+    "KnownEntities",
+    "KnownEntity",
+    "TextDetector",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,9 @@ class KnownEntity:
     ``kind`` is ``PERSON`` or ``ORGANIZATION``. ``names`` are whole names and aliases, in any
     order of their words (``Ada Example``, ``Example, Ada``); ``given`` and ``family`` are a
     person's names where they are known apart. ``numbers`` are customer numbers and the like.
+
+    ``record`` is what tells it, if that is not the entity itself: several records may tell of one
+    entity, and one record of several. A change takes the place of all that the record told.
     """
 
     id: str
@@ -66,6 +76,18 @@ class KnownEntity:
     addresses: tuple[str, ...] = ()
     births: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    record: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownChanges:
+    """What all ``records`` that have changed tell now, at ``version``: nothing if they are gone.
+
+    A record goes by the ``record`` of its entities, by their ``id`` where that is empty.
+    """
+
+    version: str
+    records: Mapping[str, Sequence[KnownEntity]]
 
 
 @runtime_checkable
@@ -85,5 +107,20 @@ class KnownEntities(Protocol):
         """All entities, in batches; one id may come more than once, each time with more of it.
 
         :raises SparkError: they cannot be read now.
+        """
+        ...
+
+
+@runtime_checkable
+class FollowedEntities(KnownEntities, Protocol):
+    """Knows, too, what has changed. Of others all is read again whenever anything has."""
+
+    async def changes(self, since: str) -> KnownChanges | None:
+        """What has changed since the version *since*, ``None`` where that is not known.
+
+        More may be told than has changed, and nothing that happened before the version of the
+        answer may be left out.
+
+        :raises SparkError: it cannot be told now.
         """
         ...

@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 
 import pytest
 
-from ..contracts.detection import Finding, KnownEntity, TextDetector
+from ..contracts.detection import Finding, KnownChanges, KnownEntity, TextDetector
 from .embedding import ODD_TEXTS
 from .suites import AsyncSuite
 
@@ -113,31 +113,42 @@ def _places(text: str, word: str) -> Iterable[int]:
 
 
 class FakeKnownEntities:
-    """Entities in memory. Whoever changes ``known`` says so with :meth:`put`."""
+    """Entities in memory, each its own record. They are changed with :meth:`put`, :meth:`remove`.
+
+    ``readings`` counts how often all were read.
+    """
 
     def __init__(self, known: Iterable[KnownEntity] = ()) -> None:
         self.known = {entity.id: entity for entity in known}
-        self.changes = 0
         self.failure: Exception | None = None
+        self.readings = 0
+        self._changed: list[str] = []
 
     def put(self, entity: KnownEntity) -> None:
         """Add *entity*, or put it in place of the one with its id."""
         self.known[entity.id] = entity
-        self.changes += 1
+        self._changed.append(entity.id)
 
     def remove(self, id: str) -> None:
         """Forget the entity called *id*."""
         del self.known[id]
-        self.changes += 1
+        self._changed.append(id)
 
     async def version(self) -> str:
         """How often something was changed."""
         if self.failure is not None:
             raise self.failure
-        return str(self.changes)
+        return str(len(self._changed))
+
+    async def changes(self, since: str) -> KnownChanges | None:
+        """Those that were put or removed since."""
+        ids = dict.fromkeys(self._changed[int(since) :])
+        now = {id: [self.known[id]] if id in self.known else [] for id in ids}
+        return KnownChanges(await self.version(), now)
 
     async def entities(self, *, batch: int = 5000) -> AsyncGenerator[Sequence[KnownEntity], None]:
         """All of them."""
+        self.readings += 1
         known = list(self.known.values())
         for start in range(0, len(known), batch):
             yield known[start : start + batch]

@@ -15,7 +15,7 @@ from ..settings import IngestSettings, KindSettings, MatchSettings
 from ..sqlite import SqliteSource
 from . import values
 
-__all__ = ["Key", "Profile", "natural", "profiles", "source_of"]
+__all__ = ["Key", "Profile", "matching_kinds", "natural", "profiles", "source_of"]
 
 #: A record's kind and id.
 Key = tuple[str, str]
@@ -110,8 +110,13 @@ def source_of(settings: IngestSettings) -> SqliteSource | None:
             "nothing says which database to read",
             hint="set [plugins.ingest] database, or CRM_DB_PATH",
         )
-    kinds = {name: _of_matching(kind) for name, kind in settings.kinds.items() if _matches(kind)}
+    kinds = matching_kinds(settings)
     return SqliteSource(settings.database, kinds) if kinds else None
+
+
+def matching_kinds(settings: IngestSettings) -> dict[str, KindSettings]:
+    """The kinds that tell who somebody is, with the columns that do and no others."""
+    return {name: _of_matching(kind) for name, kind in settings.kinds.items() if _matches(kind)}
 
 
 def _matches(kind: KindSettings) -> bool:

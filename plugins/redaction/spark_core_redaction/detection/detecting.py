@@ -46,7 +46,9 @@ async def open_detection(
 
         known = [each async for each in opened(plugins.known_entities())]
         detectors = [each async for each in opened(plugins.text_detectors())]
-        yield Detection(settings, known, detectors)
+        detection = Detection(settings, known, detectors)
+        stack.push_async_callback(detection.close)
+        yield detection
 
 
 class Detection:
@@ -62,6 +64,10 @@ class Detection:
         self._known = Known(known)
         self._shapes = Shapes(self._settings.kinds, self._known)
         self._detectors = (self._shapes, *detectors)
+
+    async def close(self) -> None:
+        """Leave off what nobody waits for any more."""
+        await self._known.close()
 
     async def find(self, text: str) -> list[Finding]:
         """What is private in *text*: in order, and no two overlap.

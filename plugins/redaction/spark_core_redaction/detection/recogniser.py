@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from spark_core.contracts.detection import Finding, TextDetector
 from spark_core.errors import NotConfigured, SettingsError
 
-from .known.common import COMMON, MONTHS, TITLES
+from .known.vocabulary import COMMON, MONTHS, TITLES
 from .letters import fold, word_pattern
 from .settings import DetectionSettings
 from .words import words

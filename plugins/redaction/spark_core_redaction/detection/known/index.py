@@ -8,28 +8,19 @@ a name is written does not matter. Every step takes the same time however much i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, product
 from typing import NamedTuple, TypeAlias
 
-from spark_core.contracts.detection import KnownEntity
-
 from ..letters import fold, is_capitalised, word_pattern
-from ..patterns.net import emails
-from .common import COMMON, FORMS, MONTHS, TITLES
 from .endings import stems
+from .tables import Owners, Table, each
+from .terms import LONGEST, TAIL, digits_of, key_of, words_of
+from .vocabulary import COMMON, MONTHS, TITLES
 
-__all__ = ["KnownIndex", "Match", "is_telling"]
-
-#: A name of more words is found by its first so many.
-LONGEST = 12
-
-#: Digits by which a telephone number is known with and without its country.
-TAIL = 8
-
-#: One entity, or all that share what leads to them.
-Owners: TypeAlias = "str | tuple[str, ...]"
+__all__ = ["KnownIndex", "Match", "Tables", "is_telling"]
 
 
 class Match(NamedTuple):
@@ -46,141 +37,31 @@ class Match(NamedTuple):
 _Word: TypeAlias = "re.Match[str]"
 
 
-class KnownIndex:
-    """What is known, to be looked for. Additions are seen at once; nothing is ever taken out."""
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What leads to what is known; see :class:`.terms.Terms` for what each is."""
 
-    def __init__(self) -> None:
-        self._wholes: dict[str, Owners] = {}
-        self._lengths: dict[str, int] = {}  # of each word: in names of which lengths, as bits
-        self._families: dict[str, Owners] = {}
-        self._givens: dict[str, Owners] = {}
-        self._initials: dict[str, str] = {}
-        self._firms: set[str] = set()
-        self._numbers: dict[str, str] = {}
-        self._tails: dict[str, str] = {}
-        self._towns: dict[str, str] = {}  # what follows the first line of an address
-        self._squeezed: set[int] = set()
+    lengths: Table[str, int]
+    squeezed: Table[int, Owners]
+    wholes: Table[str, Owners]
+    families: Table[str, Owners]
+    givens: Table[str, Owners]
+    initials: Table[str, Owners]
+    firms: Table[str, Owners]
+    numbers: Table[str, Owners]
+    tails: Table[str, Owners]
+    towns: Table[str, Owners]
+
+
+class KnownIndex:
+    """What is known, to be looked for. It never changes: what does makes another one."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
         self._forms: dict[str, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
-        return len(self._wholes)
-
-    # ------------------------------------------------------------------------------ learning
-
-    def add(self, entities: Iterable[KnownEntity]) -> None:
-        """Know *entities*, too."""
-        for entity in entities:
-            self._add(entity)
-        self._forms.clear()
-
-    def _add(self, entity: KnownEntity) -> None:
-        is_person = entity.kind == "PERSON"
-        if not is_person:
-            self._firms.add(entity.id)
-        add_name = self._add_person if is_person else self._add_firm
-        for name in entity.names:
-            add_name(entity.id, name)
-        if entity.given and entity.family:
-            given, family = _words(entity.given), _words(entity.family)
-            self._add_whole(entity.id, given + family)
-            self._add_parts(entity.id, given[:1], family)
-        elif entity.given or entity.family:
-            add_name(entity.id, entity.given or entity.family)
-        for email in entity.emails:
-            if not _PLAIN_EMAIL.fullmatch(email):
-                self._add_email(email)
-        for phone in entity.phones:
-            self._add_phone(phone)
-        for number in entity.numbers:
-            self._add_number(number)
-        for address in entity.addresses:
-            self._add_address(address)
-
-    def _add_firm(self, owner: str, name: str) -> None:
-        self._add_name(owner, name, FORMS)
-
-    def _add_person(self, owner: str, name: str) -> None:
-        words = self._add_name(owner, name, TITLES)
-        if len(words) < 2:
-            return
-        family, given = words[-1:], words[0]
-        if "," in name:
-            before, _, behind = name.partition(",")
-            if first := [word for word in _words(behind) if word not in TITLES]:
-                family, given = [w for w in _words(before) if w not in TITLES][-1:], first[0]
-        if len(words) > 2 and family:
-            self._add_whole(owner, [given, family[0]])
-        if name[0] < "\u0e00":  # elsewhere names are no words with spaces between
-            self._add_parts(owner, [given], family)
-
-    def _add_name(self, owner: str, name: str, dropped: frozenset[str]) -> list[str]:
-        """Know *name*, and what it is without the words that may be *dropped*: those."""
-        words = _words(name)
-        self._add_whole(owner, words)
-        if not dropped.isdisjoint(words):
-            bare = [word for word in words if word not in dropped]
-            if bare:
-                words = bare
-                self._add_whole(owner, words)
-        if _MAY_BE_RESPELT.search(name):
-            for other in _respelt(name):
-                self._add_whole(owner, [w for w in _words(other) if w not in dropped])
-        return words
-
-    def _add_parts(self, owner: str, given: list[str], family: list[str]) -> None:
-        for table, part in ((self._givens, given), (self._families, family)):
-            for word in part:
-                _join(table, word, owner)
-                self._lengths.setdefault(word, 0)
-        if given and family:
-            letters = given[0][0] + family[-1][0]
-            known = self._initials.setdefault(owner, letters)
-            if letters not in known:
-                self._initials[owner] = known + letters
-
-    def _add_whole(self, owner: str, words: Sequence[str]) -> None:
-        if not words:
-            return
-        if len(words) > LONGEST:
-            words = words[:LONGEST]
-        lengths, bit = self._lengths, 1 << len(words)
-        for word in words:
-            lengths[word] = lengths.get(word, 0) | bit
-        _join(self._wholes, _key(words), owner)
-        self._squeezed.add(hash("".join(words)))
-        if len(words) == 2:
-            self._squeezed.add(hash(words[1] + words[0]))
-
-    def _add_email(self, email: str) -> None:
-        email = email.strip()
-        found = next(emails(email), None)
-        if found is None or found.end - found.start < len(email):
-            self._add_whole(f"\0EMAIL:{email.casefold()}", _words(email))
-
-    def _add_phone(self, phone: str) -> None:
-        digits = _NO_DIGITS.sub("", phone.replace("(0)", "").partition("x")[0])
-        if len(digits) > TAIL + 2:
-            self._tails.setdefault(digits[-TAIL:], _international(phone, digits))
-        elif len(digits) >= 4:
-            if len(digits) >= TAIL - 1:
-                self._tails.setdefault(digits[-TAIL:], _international(phone, digits))
-            self._numbers.setdefault(digits, f"PHONE:{digits}")
-
-    def _add_number(self, number: str) -> None:
-        compact = "".join(_words(number))
-        if len(compact) >= 4 and not compact.isalpha():
-            self._numbers.setdefault(compact, f"NUMBER:{compact}")
-
-    def _add_address(self, address: str) -> None:
-        """Know the first line of *address*, and the words that may follow it."""
-        words = _words(address)
-        line = _LINE.search(address)
-        street = _words(address[: line.start()]) if line else words
-        if len(street) > 1 and not "".join(street).isalpha():
-            owner = f"\0ADDRESS:{' '.join(street)}"
-            self._add_whole(owner, street)
-            if len(words) > len(street):
-                self._towns[" ".join(street)] = " ".join(words[len(street) :])
+        return len(self._tables.wholes)
 
     # ------------------------------------------------------------------------------- finding
 
@@ -195,11 +76,11 @@ class KnownIndex:
 
     def phone(self, digits: str) -> str | None:
         """The known number that *digits* are, written with or without its country."""
-        return self._tails.get(_NO_DIGITS.sub("", digits)[-TAIL:])
+        return next(iter(each(self._tables.tails.get(digits_of(digits)[-TAIL:]))), None)
 
     def knows(self, squeezed: str) -> bool:
         """Whether *squeezed* is a known name without anything between its words."""
-        return hash(squeezed) in self._squeezed
+        return self._tables.squeezed.get(hash(squeezed)) is not None
 
     def _read(self, word: str) -> tuple[str, ...]:
         """The known words that *word* may be, in whatever form it is written."""
@@ -208,11 +89,11 @@ class KnownIndex:
             if len(self._forms) > 200_000:
                 self._forms.clear()
             folded = fold(word)
-            lengths = self._lengths
-            found = [folded] if folded in lengths else []
+            length = self._tables.lengths.get
+            found = [] if length(folded) is None else [folded]
             if len(folded) > 3:
-                found += [stem for stem in stems(folded) if stem in lengths]
-            if len(folded) > 5 and not found and hash(folded) in self._squeezed:
+                found += [stem for stem in stems(folded) if length(stem) is not None]
+            if len(folded) > 5 and not found and self.knows(folded):
                 found = [f"\0{folded}"]
             forms = self._forms[word] = tuple(dict.fromkeys(found))
         return forms
@@ -241,7 +122,7 @@ class KnownIndex:
         for form in self._read(first[0]):
             if form[0] == "\0":  # several words in one
                 return place, Match("PERSON", first.start(), first.end(), f"PERSON:{form[1:]}")
-            lengths |= self._lengths[form]
+            lengths |= self._tables.lengths.get(form) or 0
         for length in range(min(len(group), lengths.bit_length() - 1), 0, -1):
             if not lengths >> length & 1:
                 continue
@@ -257,8 +138,8 @@ class KnownIndex:
 
     def _town(self, words: list[_Word], last: int, owners: Owners) -> int:
         """The place of the last word of an address: its town may follow the street."""
-        street = owners.removeprefix("\0ADDRESS:") if isinstance(owners, str) else ""
-        left = set(self._towns.get(street, "").split())
+        towns = (town for one in each(owners) for town in each(self._tables.towns.get(one)))
+        left = {word for town in towns for word in town.split()}
         while left and last + 1 < len(words) and fold(words[last + 1][0]) in left:
             left.discard(fold(words[last + 1][0]))
             last += 1
@@ -267,7 +148,7 @@ class KnownIndex:
     def _owners(self, words: Sequence[str]) -> Owners | None:
         forms = [self._read(word) for word in words]
         for choice in islice(product(*forms), 16):
-            if (owners := self._wholes.get(_key(choice))) is not None:
+            if (owners := self._tables.wholes.get(key_of(choice))) is not None:
                 return owners
         return None
 
@@ -280,10 +161,10 @@ class KnownIndex:
         if len(people) == 1:
             return self._match(people[0], start, end, text)
         kind = "PERSON" if people[0][0] == "\0" else self._kind(people[0])
-        return Match(kind, start, end, f"{kind}:{' '.join(_words(text[start:end]))}")
+        return Match(kind, start, end, f"{kind}:{' '.join(words_of(text[start:end]))}")
 
     def _kind(self, owner: str) -> str:
-        return "ORGANIZATION" if owner in self._firms else "PERSON"
+        return "PERSON" if self._tables.firms.get(owner) is None else "ORGANIZATION"
 
     # ------------------------------------------------------------------------ parts of names
 
@@ -293,10 +174,10 @@ class KnownIndex:
         if not is_telling(text, word.start(), word[0], alone=False):
             return None
         for form in self._read(word[0]):
-            if (owners := self._families.get(form)) is not None:
+            if (owners := self._tables.families.get(form)) is not None:
                 return self._family(text, words, place, form, owners)
         for form in self._read(word[0]):
-            if (owners := self._givens.get(form)) is not None:
+            if (owners := self._tables.givens.get(form)) is not None:
                 return self._given(text, words, place, form, owners)
         return None
 
@@ -313,7 +194,7 @@ class KnownIndex:
         if not letters:
             end, last, letters = _initials_behind(text, words, place)
         if letters:
-            fitting = [one for one in _each(owners) if letters[0] in self._letters(one)[::2]]
+            fitting = [one for one in each(owners) if letters[0] in self._letters(one)[::2]]
             if len(fitting) == 1:
                 return last, Match("PERSON", start, end, f"entity:{fitting[0]}")
             return last, Match("PERSON", start, end, f"PERSON:{letters} {form}")
@@ -325,7 +206,7 @@ class KnownIndex:
         word = words[place]
         end, last, letters = _initials_behind(text, words, place)
         if letters:
-            fitting = [one for one in _each(owners) if letters[0] in self._letters(one)[1::2]]
+            fitting = [one for one in each(owners) if letters[0] in self._letters(one)[1::2]]
             if len(fitting) == 1:
                 return last, Match("PERSON", word.start(), end, f"entity:{fitting[0]}")
             return last, Match("PERSON", word.start(), end, f"PERSON:{form} {letters}")
@@ -333,7 +214,7 @@ class KnownIndex:
 
     def _letters(self, owner: str) -> str:
         """The initials of a given and a family name, and of others that the same person has."""
-        return self._initials.get(owner, "")
+        return "".join(each(self._tables.initials.get(owner)))
 
     def _whose(self, owners: Owners, form: str) -> str:
         return f"entity:{owners}" if isinstance(owners, str) else f"PERSON:{form}"
@@ -343,7 +224,7 @@ class KnownIndex:
         wholes: dict[str, set[str]] = {}
         for match in found:
             if not match.part and match.identity.startswith("entity:"):
-                for word in _words(text[match.start : match.end]):
+                for word in words_of(text[match.start : match.end]):
                     wholes.setdefault(word, set()).add(match.identity)
         for match in found:
             if match.part and match.identity.startswith("PERSON:"):
@@ -359,7 +240,7 @@ class KnownIndex:
         counted = {place for place, word in enumerate(spelt) if not word.isalpha()}
         if not counted:
             return
-        if self._tails:
+        if len(self._tables.tails):
             for match in _DIGITS.finditer(text):
                 if known := self.phone(match[0]):
                     yield Match("PHONE", *match.span(), f"PHONE:{known}")
@@ -378,69 +259,12 @@ class KnownIndex:
             if text[end : word.start()].strip(" -./\u00a0"):
                 break
             compact, end = compact + fold(word[0]), word.end()
-            if identity := self._numbers.get(compact):
-                found = Match(identity.partition(":")[0], words[0].start(), end, identity)
+            if kinds := each(self._tables.numbers.get(compact)):
+                found = Match(kinds[0], words[0].start(), end, f"{kinds[0]}:{compact}")
         return found
 
 
-_NO_DIGITS = re.compile(r"\D+")
-_LINE = re.compile(r"[,;\n]")
-_PLAIN_EMAIL = re.compile(r"[a-z0-9][a-z0-9._%+-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,24}", re.I)
 _DIGITS = re.compile(r"(?<!\w)\+?\d(?:[ \u00a0().\-/]{0,3}\d){5,17}(?!\w)")
-
-
-def _international(phone: str, digits: str) -> str:
-    return f"+{digits}" if phone.strip(" (").startswith("+") else digits
-
-
-_ASCII_WORDS = word_pattern("").findall
-
-
-def _words(name: str) -> list[str]:
-    if name.isascii():
-        return _ASCII_WORDS(name.lower())
-    return [fold(word) for word in word_pattern(name).findall(name)]
-
-
-def _key(words: Sequence[str]) -> str:
-    if len(words) == 1:
-        return words[0]
-    # Where each letter is a word, another order is another word.
-    return " ".join(words if words[0] >= "\u0e00" else sorted(words))
-
-
-def _each(owners: Owners) -> tuple[str, ...]:
-    return (owners,) if isinstance(owners, str) else owners
-
-
-def _join(table: dict[str, Owners], key: str, owner: str) -> None:
-    """Let *key* lead to *owner*, too."""
-    before = table.setdefault(key, owner)
-    if before is owner or before == owner:
-        return
-    if isinstance(before, str):
-        table[key] = (before, owner)
-    elif len(before) < SHARED and owner not in before:
-        table[key] = (*before, owner)
-
-
-#: Of a name that more people share nobody need know whose it is.
-SHARED = 50
-
-_UMLAUTS = str.maketrans(
-    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "å": "aa"}
-)
-_MAY_BE_RESPELT = re.compile(r"[äöüÄÖÜøå]|[aou]e", re.IGNORECASE)
-_SPELT_OUT = re.compile(r"(?i)([aou])e(?=[^aeiouy\W])")
-
-
-def _respelt(name: str) -> Iterator[str]:
-    """*name* with its umlauts spelt in the other way."""
-    if not name.isascii():
-        if (other := name.translate(_UMLAUTS)) != name:
-            yield other
-    elif "ue" in name or "oe" in name or "ae" in name:
-        yield _SPELT_OUT.sub(r"\1", name)
 
 
 @lru_cache(maxsize=1000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..known.common import COMMON, MONTHS
+from ..known.vocabulary import COMMON, MONTHS
 from ..letters import fold, word_pattern
 from ..words import words
 from .hits import Hit
