@@ -200,8 +200,8 @@ def operations(plugins: Plugins) -> Iterator[str]:
     """Every operation, by name."""
     yield from ("# Operations", "")
     yield from (
-        "Each can be called over HTTP, from the shell, and in Python with",
-        "`await spark.call(name, {...})`. What *writes* or *operates* is audited.",
+        "Each can be called over HTTP, in Python with `await spark.call(name, {...})`, and from",
+        "the shell where a command is told. What *writes* or *operates* is audited.",
         "",
     )
     for operation in sorted(plugins.operations(), key=lambda o: o.name):
@@ -210,7 +210,8 @@ def operations(plugins: Plugins) -> Iterator[str]:
 
 def _operation(operation: Operation, distribution: str) -> Iterator[str]:
     yield from (f"## `{operation.name}`", "", markdown(operation.description), "")
-    yield f"- Command: `spark {operation.name.replace('.', ' ')}`"
+    if operation.command:
+        yield f"- Command: `spark {operation.name.replace('.', ' ')}`"
     yield f"- Route: `{operation.method} {operation.path}`"
     yield f"- Effect: {operation.effect}; offered by `{distribution}`"
     yield ""

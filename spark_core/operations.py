@@ -80,7 +80,9 @@ class Operation:
     ``GET`` the others are query parameters, so each is a single value or a list of such.
     ``tool`` offers it to agents, under the name that it says or under the operation's own; only
     what reads or changes our own data may be one, so that no agent can send anything outward.
-    ``render`` tells a person the result in a terminal.
+    ``render`` tells a person the result in a terminal. ``command`` makes it a command of
+    ``spark``; not where a request holds what is private, as everybody on a machine can see the
+    arguments of its commands.
     ``summary`` is the first line of the handler's docstring; where the handler is given by name
     it is said here.
 
@@ -101,6 +103,7 @@ class Operation:
     path: str = ""
     tool: bool | str = False
     render: Referable[Callable[[Any], str]] | None = None
+    command: bool = True
     summary: str = ""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -101,6 +101,8 @@ def add_commands(root: click.Group, installed: Installed) -> None:
 def _leaves(installed: Installed) -> Iterator[_Leaf]:
     plugins = installed.plugins
     for operation in plugins.operations():
+        if not operation.command:
+            continue
         path = tuple(operation.name.replace("_", "-").split("."))
         command = Deferred(path[-1], operation.summary, _maker(operation, installed))
         yield _Leaf(path, plugins.distribution_of(operation), command)

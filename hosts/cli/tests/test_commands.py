@@ -116,6 +116,14 @@ def test_what_writes_is_audited_under_the_user_s_name(spark):
     assert (entry["actor"], entry["action"], entry["outcome"]) == (caller, "shelf.add", "ok")
 
 
+def test_what_is_no_command_is_not_offered(spark, library):
+    titles = next(o for o in library.OPERATIONS if o.name == "shelf.titles")
+    secret = replace(titles, name="shelf.secret", path="/secret", command=False)
+    plugins = [library.plugin("private", operations=[secret])]
+    assert "secret" not in spark("shelf", "--help", plugins=plugins).stdout
+    assert spark("shelf", "secret", plugins=plugins).exit_code == 2
+
+
 def test_what_operates_needs_yes_where_nobody_can_be_asked(spark):
     refused = spark("shelf", "burn", input="y\n")
     assert refused.exit_code == 2

@@ -121,7 +121,7 @@ def spark_register_operations() -> Iterable[Operation]:
             Effect.WRITE,
             path="/scrub",
             tool="scrub",
-            render=f"{_HERE}.operations:shown",
+            command=False,
             summary="Replace what is private in a text or in messages, so that they may leave.",
         ),
         Operation(
@@ -130,7 +130,7 @@ def spark_register_operations() -> Iterable[Operation]:
             Effect.READ,
             path="/rehydrate",
             tool="rehydrate",
-            render=f"{_HERE}.operations:shown",
+            command=False,
             summary="Restore what placeholders stand for, exactly as it was written.",
         ),
         Operation(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -14,7 +13,7 @@ from .messages import parts_in, refuse_unreadable, texts_in, with_texts
 from .scrubbing import Redaction
 from .vault import Vault
 
-__all__ = ["rehydrate", "rotate", "scrub", "shown"]
+__all__ = ["rehydrate", "rotate", "scrub"]
 
 
 def _absent(value: object) -> bool:
@@ -111,13 +110,6 @@ async def rehydrate(request: RehydrateRequest, redaction: Redaction) -> Rehydrat
     restored = [(in_json if isinstance(t, JsonText) else plain).restore(t) for t in texts]
     unknown = list(dict.fromkeys([*plain.unknown, *in_json.unknown]))
     return RehydrateResponse(**request.told(restored), unknown=unknown)
-
-
-def shown(answer: Told) -> str:
-    """A text as it is, messages as JSON."""
-    if answer.text is not None:
-        return answer.text
-    return json.dumps(answer.messages, indent=2, ensure_ascii=False)
 
 
 class Rotated(BaseModel, defer_build=True):

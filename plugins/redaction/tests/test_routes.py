@@ -225,6 +225,11 @@ def test_standard_input_is_scrubbed_and_restored_to_the_byte(run: Run) -> None:
     assert json.loads(told.stdout) == {"text": "[PHONE_9]", "unknown": ["[PHONE_9]"]}
 
 
+def test_no_command_takes_a_text_as_an_argument(run: Run) -> None:
+    """Everybody on the machine would see it in the list of processes."""
+    assert run("redaction", "scrub", "--text", "Ada Example").exit_code == 2
+
+
 def test_files_share_a_scope_and_go_to_a_folder(run: Run, spark_home: Path) -> None:
     (spark_home / "a.txt").write_text("ada@mail.example")
     (spark_home / "b.txt").write_text("to ada@mail.example and ben@mail.example")
