@@ -17,13 +17,14 @@ __all__ = ["Binary", "examine", "keep"]
 
 PIECE: Final = 2**20
 
-#: What ``uname -m`` says where a binary of that kind runs.
-MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+#: What ``uname -m`` says where a binary of that kind runs, and kinds of files that are programs.
+MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64", "EM_RISCV": "riscv64"}
+PROGRAMS: Final = ("ET_EXEC", "ET_DYN")
 
 
 @dataclass(frozen=True)
 class Binary:
-    """What is known of it. ``machine`` is the kind it runs on, empty where that is not known."""
+    """What is known of it. ``machine`` is the kind it runs on, as ``uname`` or ELF calls it."""
 
     digest: str
     size: int
@@ -80,22 +81,23 @@ def _opened(file: Path) -> BufferedReader:
 
 
 def _elf(opened: BufferedReader, file: Path, symbols: list[str]) -> str:
-    from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
     try:
         elf = ELFFile(opened)
         missing = _missing(_defined(elf), symbols) if symbols else []
-        machine = MACHINES.get(elf["e_machine"], "")
-    except (ELFError, UnicodeDecodeError, ValueError, KeyError) as error:
+        kind, number = elf["e_type"], str(elf["e_machine"])
+    except Exception as error:  # whatever a reader of files that may be damaged raises
         raise Broken("not_elf", f"{file} is no ELF file: {error or type(error).__name__}") from None
+    if kind not in PROGRAMS:
+        raise Broken("not_elf", f"{file} is no program, but another kind of ELF file ({kind})")
     if missing:
         raise Broken(
             "guard_symbol",
             f"{file.name} does not define {', '.join(missing)}: it was made of other sources, or "
             "its symbols were stripped",
         )
-    return machine
+    return MACHINES.get(number, number)
 
 
 def _missing(defined: Iterable[str], symbols: list[str]) -> list[str]:

@@ -9,19 +9,20 @@ from pathlib import Path
 from .binary import Binary, examine
 from .models import Broken, Mark, Options
 from .nodes import Nodes, NodeState
+from .places import Places
 from .services import Service, Services
 from .settings import Consumer, Plan
 
-__all__ = ["Found", "Look", "check"]
+__all__ = ["Found", "Look", "check", "is_whole"]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is looked at."""
+    """What is looked at; without a ``file``, all but that: it is still to be built."""
 
     plan: Plan
     options: Options
-    file: Path
+    file: Path | None
     nodes: Nodes
     services: Services
 
@@ -30,7 +31,7 @@ class Look:
 class Found:
     """What there is: the binary, each node, and the service."""
 
-    binary: Binary
+    binary: Binary | None
     nodes: dict[str, NodeState]
     mark: Mark
 
@@ -41,33 +42,68 @@ async def check(look: Look) -> Found:
     :raises Broken: it cannot.
     """
     plan = look.plan
-    if look.options.verify and not plan.verify:
-        raise Broken("verify", "the plan has no queries, so nothing could be verified")
-    binary = await asyncio.to_thread(examine, look.file, plan.guard_symbols)
+    is_whole(plan, look.options, look.nodes.places)
+    binary = await asyncio.to_thread(examine, look.file, plan.guard_symbols) if look.file else None
     states = await asyncio.gather(*(look.nodes.look(node, plan.to) for node in plan.nodes))
     nodes = dict(zip(plan.nodes, states, strict=True))
     for node, state in nodes.items():
-        _fits(binary, node, state)
+        if binary is not None:
+            _fits(binary, node, state)
     consumers = plan.consumers or ()
     service, *others = await look.services.look_at([plan.serves, *(c.service for c in consumers)])
+    _can_be_watched(service)
     _is_here(service, nodes)
     for consumer, other in zip(consumers, others, strict=True):
         _is_as_required(consumer, other)
+        if look.options.restart_consumers:
+            _can_be_watched(other)
     return Found(binary, nodes, service.mark)
 
 
+def is_whole(plan: Plan, options: Options, places: Places) -> None:
+    """Whether the plan says what *options* need.
+
+    :raises Broken: it does not.
+    :raises NotConfigured: it names a machine that nobody knows.
+    """
+    if options.build and not plan.build:
+        raise Broken("build", "the plan has no command that builds the binary")
+    if options.restart_consumers and not plan.consumers:
+        raise Broken("consumer", "the plan has no consumers, so none could be restarted")
+    if options.verify and not plan.verify:
+        raise Broken("verify", "the plan has no queries, so nothing could be verified")
+    for query in plan.verify if options.verify else ():
+        places.of(query.on)
+
+
 def _fits(binary: Binary, node: str, state: NodeState) -> None:
-    if binary.machine and state.machine != binary.machine:
-        raise Broken("wrong_machine", f"the binary is for {binary.machine}, {node} is another kind")
+    if state.machine != binary.machine:
+        raise Broken(
+            "wrong_machine", f"the binary is for {binary.machine}, {node} is {state.machine}"
+        )
     needed = binary.size + state.size
     if state.free < needed:
         raise Broken("no_room", f"{node}: {state.free} bytes are free, and {needed} are needed")
 
 
+def _can_be_watched(service: Service) -> None:
+    if service.replicas is None:
+        raise Broken(
+            "mode", f"the service {service.name} is not replicated: its tasks have no number"
+        )
+
+
 def _is_here(service: Service, nodes: dict[str, NodeState]) -> None:
     if service.updating:
         raise Broken("updating", f"an update of the service {service.name} is under way")
-    if service.replicas < 1:
+    if service.returns:
+        raise Broken(
+            "returns",
+            f"swarm takes the service {service.name} back by its own rule when an update fails, "
+            "and this would, too: docker service update --update-failure-action pause "
+            f"{service.name}",
+        )
+    if service.replicas == 0:
         raise Broken("no_tasks", f"the service {service.name} is to have no tasks")
     known = {state.id for state in nodes.values()}
     if any(task.node not in known for task in service.present if task.node):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from spark_core.clock import Clock
@@ -14,7 +14,7 @@ from spark_core.contracts.machines import Machines
 from spark_core.errors import Conflict, LeaseHeld
 from spark_core.plugins import Plugins
 from spark_core.settings import DataDirectory
-from spark_core.state import Leases, State
+from spark_core.state import Lease, Leases, State
 
 from .checks import Found, Look, check
 from .history import History
@@ -23,6 +23,7 @@ from .nodes import Nodes
 from .places import Places
 from .services import Services, arguments
 from .settings import Plan, PromotionSettings
+from .telling import told
 from .work import Parts, Work, start_period
 
 __all__ = ["Promotions", "open_promotions"]
@@ -73,7 +74,7 @@ class Promotions:
                     f"rollback {name}",
                 )
             if last.outcome is Outcome.HALTED:
-                await self._admit(last, token, f"{caller} lets it go on")
+                return await self._admit_again(last, token, f"{caller} lets it go on")
             return last
         promotion = Promotion(
             id=secrets.token_hex(8),
@@ -83,7 +84,8 @@ class Promotions:
             caller=caller,
             created_at=self._clock.now(),
         )
-        await self._admit(promotion, token)
+        with contained("a swap guard"):
+            await self.history.admit(promotion, token)
         return promotion
 
     async def take_back(self, name: str, *, caller: str, token: str | None = None) -> Promotion:
@@ -98,18 +100,41 @@ class Promotions:
         if last is None or last.outcome is Outcome.ROLLED_BACK:
             why = "was taken back already" if last else "was never promoted"
             raise Conflict(f"{name} {why}")
-        last.back = last.asked_back = True
         note = f"{caller} takes it back"
-        if last.outcome is None:
-            async with self._leases.hold(LEASE, LEASE_S) as lease:
-                await self.history.save(last, lease, note)
-        else:
-            await self._admit(last, token, note)
+        if last.outcome is not None:
+            return await self._admit_again(last, token, note, back=True)
+        async with self._turn() as lease:
+            last = await self.history.find(last.id)  # whoever had the lease may have gone on
+            if last.outcome is not None:
+                raise Conflict(f"{name} ended meanwhile", hint=f"see: spark promote status {name}")
+            last.back = last.asked_back = True
+            await self.history.save(last, lease, note)
         return last
 
-    async def _admit(self, promotion: Promotion, token: str | None, note: str = "") -> None:
+    async def _admit_again(
+        self, known: Promotion, token: str | None, note: str, *, back: bool = False
+    ) -> Promotion:
         with contained("a swap guard"):
-            await self.history.admit(promotion, token, note)
+            return await self.history.admit_again(known, token, note, back=back)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Lease]:
+        """The lease, also that of somebody who was killed, when it has run out.
+
+        :raises LeaseHeld: they live, and go on.
+        """
+        end = asyncio.get_running_loop().time() + 2 * LEASE_S
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    held = self._leases.hold(LEASE, LEASE_S)
+                    lease = await stack.enter_async_context(held)
+                    break
+                except LeaseHeld:
+                    if asyncio.get_running_loop().time() >= end:
+                        raise
+                await asyncio.sleep(LOOK)
+            yield lease
 
     async def work(self, id: str) -> None:
         """Bring a promotion to its end.
@@ -117,19 +142,11 @@ class Promotions:
         :raises LeaseHeld: somebody else works on it, and goes on to.
         :raises LeaseLost: somebody else took it over.
         """
-        async with asyncio.timeout(None) as waiting:
-            waiting.reschedule(asyncio.get_running_loop().time() + 2 * LEASE_S)
-            while True:
-                try:
-                    async with self._leases.hold(LEASE, LEASE_S) as lease:
-                        waiting.reschedule(None)
-                        # Read anew: whoever had the lease until now may have gone on meanwhile.
-                        promotion = await self.history.find(id)
-                        if promotion.outcome is None:
-                            await Work(self._parts, promotion, lease).run()
-                        return
-                except LeaseHeld:  # by somebody who was killed, perhaps
-                    await asyncio.sleep(LOOK)
+        async with self._turn() as lease:
+            # Read anew: whoever had the lease until now may have gone on meanwhile.
+            promotion = await self.history.find(id)
+            if promotion.outcome is None:
+                await Work(self._parts, promotion, lease).run()
 
     async def follow(self, id: str, working: asyncio.Task[None]) -> AsyncGenerator[Event, None]:
         """What happens in a promotion, from now on, while *working* goes on."""
@@ -153,8 +170,10 @@ class Promotions:
         try:
             async for event in self.follow(id, working):
                 yield event
-        except TimeoutError:
-            raise Conflict("somebody else works on it", hint="see: spark promote status") from None
+        except LeaseHeld:
+            raise Conflict(
+                "somebody else works on it", hint="see: spark promote status NAME"
+            ) from None
         finally:
             working.cancel()
             await asyncio.wait([working])
@@ -167,20 +186,20 @@ class Promotions:
         :raises Broken: it could not be done.
         """
         plan = self.settings.plan(name)
-        lines = []
-        if options.build:
-            lines.append(f"build: {' '.join(plan.build)}")
-        if not options.build:  # what is to be built is not there to be looked at
-            look = Look(plan, options, plan.binary, self._parts.nodes, self._services(plan))
-            lines += _seen(plan, await check(look))
-        return [*lines, *_planned(plan, options, self.settings)]
+        file = None if options.build else plan.binary  # what is to be built is not there yet
+        look = Look(plan, options, file, self._parts.nodes, self._services(plan))
+        found = await check(look)
+        lines = [told(f"build: {' '.join(plan.build)}")] if options.build else []
+        return [*lines, *_seen(plan, found), *_planned(plan, options, self.settings)]
 
     def _services(self, plan: Plan) -> Services:
         return Services(self._parts.nodes, plan.by)
 
 
 def _seen(plan: Plan, found: Found) -> list[str]:
-    lines = [f"binary: {plan.binary}, {found.binary.size} bytes, sha256 {found.binary.digest}"]
+    binary, lines = found.binary, []
+    if binary is not None:
+        lines.append(f"binary: {plan.binary}, {binary.size} bytes, sha256 {binary.digest}")
     for node, state in found.nodes.items():
         lines.append(f"{node}: {plan.to} is sha256 {state.digest}")
     return lines
@@ -194,16 +213,15 @@ def _planned(plan: Plan, options: Options, settings: PromotionSettings) -> list[
     if options.no_restart:
         return lines
     update = f"{plan.by}: docker service update"
-    period = start_period(options, settings)
-    first = [] if period is None else ["--health-start-period", f"{period}s"]
-    lines.append(f"{update} {' '.join(arguments(plan.serves, first))}")
+    first = arguments(plan.serves, start_period(options, settings))
+    lines.append(f"{update} {' '.join(first)}")
     lines.append(f"wait until {plan.serves} serves, for {settings.watch_s:g} s at most")
     if options.restore_health_period:
-        normal = ["--health-start-period", f"{settings.normal_start_period_s}s"]
-        lines.append(f"{update} {' '.join(arguments(plan.serves, normal))}")
+        normal = arguments(plan.serves, settings.normal_start_period_s)
+        lines.append(f"{update} {' '.join(normal)}")
     if options.restart_consumers:
         for consumer in plan.consumers or ():
-            lines.append(f"{update} {' '.join(arguments(consumer.service, []))}")
+            lines.append(f"{update} {' '.join(arguments(consumer.service, None))}")
     if options.verify:
         lines += [f"ask: {query.name}" for query in plan.verify]
     return lines

@@ -17,14 +17,18 @@ from spark_core.swaps.history import running_anywhere
 
 from .models import Event, Outcome, Phase, Promotion, Step
 from .settings import Plan
+from .telling import told
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TableClause
 
 __all__ = ["History", "guard"]
 
-#: Lines of one promotion's logs that are kept.
+#: Lines of the logs of each phase that are kept, and characters of each; of a longer one so much
+#: is looked at: a secret that is cut in two is still one.
 LINES = 2000
+LINE = 500
+LONGEST = 4000
 
 
 class History:
@@ -40,8 +44,8 @@ class History:
 
     # --------------------------------------------------------------------------------- writing
 
-    async def admit(self, promotion: Promotion, token: str | None, note: str = "") -> None:
-        """Let *promotion* run: a new one, or one that had stopped.
+    async def admit(self, promotion: Promotion, token: str | None) -> None:
+        """Let *promotion* run, a new one.
 
         :raises Locked: a guard forbids it, or another one runs.
         :raises Forbidden: the token is wrong.
@@ -50,30 +54,52 @@ class History:
         import sqlalchemy as sa
 
         def transaction(connection: Connection) -> None:
-            for each in self._guards:
-                resolved(each.check)(connection, token, self._clock.now())
-            guard(connection, token, self._clock.now())  # also where nobody registered it
-            if swap := running_anywhere(connection):
-                raise Conflict(
-                    f"a swap to {swap.model or 'nothing'} is running",
-                    hint=f"wait for it: spark swaps events {swap.id}",
-                )
-            promotion.outcome = promotion.ended_at = None
-            known = {"plan": promotion.plan, "running": 1, "promotion": _json(promotion)}
-            table = _promotions()
+            self._allow(connection, token)
+            promotion.steps = [Step(phase=promotion.phase, at=self._clock.now())]
+            row = {"id": promotion.id, "plan": promotion.plan, "running": 1}
             try:
-                mine = table.c.id == promotion.id
-                if connection.execute(table.update().where(mine).values(known)).rowcount:
-                    self._tell(connection, promotion, "note", note or "goes on")
-                else:
-                    promotion.steps = [Step(phase=promotion.phase, at=self._clock.now())]
-                    known["promotion"] = _json(promotion)
-                    connection.execute(table.insert().values(id=promotion.id, **known))
-                    self._tell(connection, promotion, "phase", promotion.phase)
+                connection.execute(_promotions().insert().values(**row, promotion=_json(promotion)))
             except sa.exc.IntegrityError:  # it was admitted between the look and the insert
                 raise Conflict("another promotion began at the same moment") from None
+            self._tell(connection, promotion, "phase", promotion.phase)
 
         await self._state.write(transaction)
+
+    async def admit_again(
+        self, known: Promotion, token: str | None, note: str, *, back: bool
+    ) -> Promotion:
+        """Let one that ended go on, or be taken back, if nobody did anything since it was *known*.
+
+        :raises Locked: a guard forbids it, or another one runs.
+        :raises Forbidden: the token is wrong.
+        :raises Conflict: a swap runs, or somebody did something.
+        """
+
+        def transaction(connection: Connection) -> Promotion:
+            self._allow(connection, token)
+            if self._newest_touching(connection, known.plan) != known:
+                raise Conflict(
+                    f"somebody else went on with {known.plan} meanwhile",
+                    hint=f"see: spark promote status {known.plan}",
+                )
+            promotion = known.model_copy(update={"outcome": None, "ended_at": None})
+            if back:
+                promotion.back = promotion.asked_back = True
+            self._put(connection, promotion, running=1)
+            self._tell(connection, promotion, "note", note)
+            return promotion
+
+        return await self._state.write(transaction)
+
+    def _allow(self, connection: Connection, token: str | None) -> None:
+        for each in self._guards:
+            resolved(each.check)(connection, token, self._clock.now())
+        guard(connection, token, self._clock.now())  # also where nobody registered it
+        if swap := running_anywhere(connection):
+            raise Conflict(
+                f"a swap to {swap.model or 'nothing'} is running",
+                hint=f"wait for it: spark swaps events {swap.id}",
+            )
 
     async def save(self, promotion: Promotion, lease: Lease, note: str = "") -> None:
         """Write down how far *promotion* is.
@@ -121,16 +147,18 @@ class History:
         await self._state.write(transaction)
 
     async def log(self, promotion: Promotion, lines: Sequence[str]) -> None:
-        """Add *lines* to the log of *promotion*; beyond so many they are left out."""
+        """Add *lines* to the log of *promotion*; beyond so many in a phase they are left out."""
         import sqlalchemy as sa
 
         def transaction(connection: Connection) -> None:
             events = _events()
-            mine = sa.and_(events.c.promotion == promotion.id, events.c.kind == "log")
-            count = sa.select(sa.func.count()).select_from(events).where(mine)
+            mine = events.c.promotion == promotion.id
+            phase = sa.select(sa.func.max(events.c.id)).where(mine, events.c.kind == "phase")
+            count = sa.select(sa.func.count()).select_from(events)
+            count = count.where(mine, events.c.id > phase.scalar_subquery())
             room = LINES - (connection.execute(count).scalar() or 0)
             for line in lines[: max(room, 0)]:
-                self._tell(connection, promotion, "log", line[:500])
+                self._tell(connection, promotion, "log", line)
 
         await self._state.write(transaction)
 
@@ -140,6 +168,7 @@ class History:
         connection.execute(update.values(promotion=_json(promotion), **more))
 
     def _tell(self, connection: Connection, promotion: Promotion, kind: str, text: str) -> None:
+        text = told(text[:LONGEST])[:LINE] if kind == "log" else told(text)
         row = {"promotion": promotion.id, "kind": kind, "text": text}
         connection.execute(_events().insert().values(at=self._clock.now(), **row))
 
@@ -166,19 +195,24 @@ class History:
         return _read(row.promotion)
 
     async def newest(self, plan: str) -> Promotion | None:
-        """The newest of *plan* that changed something, or may yet."""
+        """The newest of *plan*."""
         table = _promotions()
         query = table.select().where(table.c.plan == plan).order_by(table.c.number.desc())
         rows = await self._state.read(lambda c: c.execute(query.limit(1)).all())
         return _read(rows[0].promotion) if rows else None
 
-    async def newest_touching(self, plan: str) -> Promotion | None:
-        """The newest of *plan* that was not refused."""
+    async def newest_touching(self, plan: str, before: str = "") -> Promotion | None:
+        """The newest of *plan* that changed something, or may; *before* does not count."""
+        return await self._state.read(lambda c: self._newest_touching(c, plan, before))
+
+    def _newest_touching(
+        self, connection: Connection, plan: str, before: str = ""
+    ) -> Promotion | None:
         table = _promotions()
-        query = table.select().where(table.c.plan == plan).order_by(table.c.number.desc())
-        rows = await self._state.read(lambda c: c.execute(query.limit(200)).all())
-        found = (_read(row.promotion) for row in rows)
-        return next((each for each in found if each.outcome is not Outcome.REFUSED), None)
+        mine = (table.c.plan == plan) & (table.c.id != before)
+        query = table.select().where(mine).order_by(table.c.number.desc())
+        found = (_read(row.promotion) for row in connection.execute(query))
+        return next((each for each in found if not _changed_nothing(each)), None)
 
     async def events(self, id: str, after: int = 0) -> Sequence[Event]:
         """What happened in a promotion after the event *after*."""
@@ -209,16 +243,22 @@ def guard(connection: Connection, token: str | None, now: datetime) -> None:
         )
 
 
+def _changed_nothing(promotion: Promotion) -> bool:
+    """Whether it ended so: it was refused, or taken back before there was anything to take back."""
+    back = promotion.outcome is Outcome.ROLLED_BACK
+    return promotion.outcome is Outcome.REFUSED or (back and not promotion.touched)
+
+
 def _json(promotion: Promotion) -> str:
     # What is not shown to anybody is kept, too: whoever goes on needs the plan as it was then.
-    told = promotion.model_dump(mode="json")
-    return json.dumps({**told, "declared": promotion.declared.model_dump(mode="json")})
+    shown = promotion.model_dump(mode="json")
+    return json.dumps({**shown, "declared": promotion.declared.model_dump(mode="json")})
 
 
 def _read(text: str) -> Promotion:
-    told = json.loads(text)
-    declared = Plan.model_validate(told.pop("declared"))
-    return Promotion.model_validate({**told, "declared": declared})
+    read = json.loads(text)
+    declared = Plan.model_validate(read.pop("declared"))
+    return Promotion.model_validate({**read, "declared": declared})
 
 
 def _promotions() -> TableClause:

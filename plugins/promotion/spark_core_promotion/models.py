@@ -63,7 +63,7 @@ class Options(BaseModel, defer_build=True):
     no_restart: bool = Field(default=False, description="Only put the binary in place.")
     restart_consumers: bool = Field(default=False, description="Restart its consumers, too.")
     health_start_period: int | None = Field(
-        default=None, ge=1, description="Seconds for which health checks may fail."
+        default=None, ge=1, le=10**9, description="Seconds for which health checks may fail."
     )
     migrate: bool = Field(
         default=False,
@@ -126,6 +126,7 @@ class Promotion(BaseModel, defer_build=True):
     old: dict[str, str] = Field(
         default_factory=dict, description="The SHA-256 of the old binary, by node."
     )
+    ids: dict[str, str] = Field(default_factory=dict, description="What swarm calls each node.")
     backup: str = Field(default="", description="Where the old binary is kept, on each node.")
     marks: dict[str, Mark] = Field(default_factory=dict)
     container: str = Field(default="", description="The container that serves.")

@@ -59,14 +59,17 @@ look() {
     [ -w "$(dirname -- "$1")" ] || die $CANNOT "$(dirname -- "$1") cannot be written to"
     digest "$1"
     free=$(df -Pk -- "$(dirname -- "$1")" | awk 'NR == 2 { print $4 }')
-    node=$(docker info --format '{{.Swarm.NodeID}}' 2>/dev/null)
-    printf '%s\n' "$digest" "$(stat -c %s -- "$1")" "$(uname -m)" "${free:-0}" "${node:-none}"
+    case $free in '' | *[!0-9]*) free=0 ;; esac
+    node=$(docker info --format '{{.Swarm.NodeID}}' 2>/dev/null) || die $CANNOT 'docker does not answer'
+    [ -n "$node" ] || die $CANNOT 'docker is no node of a swarm here'
+    printf '%s\n' "$digest" "$(stat -c %s -- "$1")" "$(uname -m)" "$free" "$node"
 }
 
 # place DEST TEMP DIGEST: the file TEMP takes the place of DEST, if it is what it must be.
 place() {
-    chmod --reference="$1" -- "$2" && { [ "$(stat -c %u:%g -- "$1")" = "$(stat -c %u:%g -- "$2")" ] ||
-        chown --reference="$1" -- "$2"; } || die $CANNOT "mode and owner of $1 cannot be kept"
+    # The owner first: with another owner the bits that let it run as somebody are lost.
+    { [ "$(stat -c %u:%g -- "$1")" = "$(stat -c %u:%g -- "$2")" ] ||
+        chown --reference="$1" -- "$2"; } && chmod --reference="$1" -- "$2" || die $CANNOT "mode and owner of $1 cannot be kept"
     durable "$2"
     digest "$2"
     [ "$digest" = "$3" ] || { rm -f -- "$2"; die $CANNOT "$2 is not what was sent"; }
@@ -129,14 +132,14 @@ restore() {
     echo restored
 }
 
-# prune FENCE DEST KEEP: the newest KEEP backups stay.
+# prune FENCE DEST KEEP NEEDED: the newest KEEP backups stay, and NEEDED, whatever its name says.
 prune() {
     enter "$1"
-    keep=$3
+    keep=$3 needed=$4
     day='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]'
     set -- "$2".bak-${day}T[0-9][0-9][0-9][0-9][0-9][0-9]Z
     while [ $# -gt "$keep" ]; do
-        rm -f -- "$1" || die $CANNOT "$1 cannot be removed"
+        [ "$1" = "$needed" ] || rm -f -- "$1" || die $CANNOT "$1 cannot be removed"
         shift
     done
 }
@@ -144,8 +147,15 @@ prune() {
 # discard FENCE FILE...
 discard() { enter "$1"; shift; rm -f -- "$@"; }
 
-# update FENCE ARGUMENT...
-update() { enter "$1"; shift; docker service update "$@" 9>&-; }
+# update FENCE NAME FORCED ARGUMENT...: unless it was forced once more already. So this can be asked
+# again where an answer got lost: whoever asked first has the lock until docker is done.
+update() {
+    enter "$1"
+    forced=$(docker service inspect --format '{{.Spec.TaskTemplate.ForceUpdate}}' "$2" 9>&-) || exit
+    [ "$forced" = "$3" ] || return 0
+    shift 3
+    docker service update "$@" 9>&-
+}
 
 # services NAME...: each as docker shows it, then the tasks of the first.
 services() {

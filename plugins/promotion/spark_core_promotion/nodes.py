@@ -15,6 +15,7 @@ from spark_core.errors import LeaseLost, Unavailable
 from .models import Broken
 from .places import Places
 from .settings import PromotionSettings
+from .telling import told
 
 __all__ = ["NodeState", "Nodes", "patiently"]
 
@@ -51,13 +52,18 @@ class Nodes:
         self._settings = settings
         self._script = files(__package__).joinpath("node.sh").read_text("utf-8")
 
+    @property
+    def reach_s(self) -> float:
+        """How long what does not answer is tried again."""
+        return self._settings.reach_s
+
     async def look(self, node: str, destination: str) -> NodeState:
         """How *destination* is on *node*.
 
         :raises Broken: nothing can be replaced there.
         """
-        told = (await self.do(node, "look", destination)).stdout.split("\n")
-        digest, size, machine, free, id, *_ = told
+        lines = (await self.do(node, "look", destination)).stdout.split("\n")
+        digest, size, machine, free, id, *_ = lines
         return NodeState(digest, int(size), machine, int(free) * 1024, id)
 
     async def send(self, node: str, fence: int, file: Path, temp: str) -> None:
@@ -84,7 +90,7 @@ class Nodes:
         done = await patiently(once, self._settings.reach_s)
         if done.exit_code == 0:
             return done
-        said = (done.stderr.strip().splitlines() or ["no reason was told"])[-1][:500]
+        said = told((done.stderr.strip().splitlines() or ["no reason was told"])[-1])[:500]
         if done.exit_code == LEASE_LOST:
             raise LeaseLost(f"{node}: a newer promotion works there (fence {said})")
         raise Broken(CODES.get(done.exit_code, "command_failed"), f"{node}: {verb}: {said}")

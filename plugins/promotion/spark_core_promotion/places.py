@@ -27,7 +27,7 @@ class LocalMachine:
     """:class:`~spark_core.contracts.machines.Machines` that are this one alone."""
 
     def __init__(self) -> None:
-        self.all: Sequence[Machine] = (Machine(LOCAL, "localhost", getpass.getuser()),)
+        self.all: Sequence[Machine] = (Machine(LOCAL, "localhost", _user()),)
 
     async def run(
         self, machine: str, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0
@@ -143,6 +143,14 @@ async def _capped(reader: asyncio.StreamReader) -> str:
     while piece := await reader.read(PIECE):
         kept += piece[: KEPT - len(kept)]
     return kept.decode("utf-8", "replace")
+
+
+def _user() -> str:
+    """Whoever runs this; in a container that may be a number without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _code(code: int) -> int:

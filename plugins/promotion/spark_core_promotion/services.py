@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spark_core.errors import Unavailable
+
 from .models import Broken, Mark
-from .nodes import Nodes
+from .nodes import Nodes, patiently
 
 __all__ = ["Service", "Services", "Task"]
 
@@ -41,14 +43,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Service:
-    """A service: what it is to be, and its tasks, the newest first."""
+    """A service: what it is to be, and its tasks, the newest first.
+
+    ``replicas`` is None where each node has a task. One that ``returns`` is taken back by swarm
+    itself when an update of it fails.
+    """
 
     name: str
     forced: int
     start_period_s: float | None
     environment: Mapping[str, str]
-    replicas: int
+    replicas: int | None
     updating: bool
+    returns: bool
     tasks: Sequence[Task] = ()
 
     @property
@@ -73,12 +80,24 @@ class Services:
     async def look(self, name: str) -> Service:
         """The service *name* with its tasks.
 
-        :raises Broken: there is none, or docker does not answer.
+        Docker that does not answer is asked again for a while: what began anew goes on meanwhile.
+
+        :raises Unavailable: it does not answer, or there is no such service any more.
         """
-        return (await self.look_at([name]))[0]
+
+        async def once() -> Service:
+            try:
+                return (await self.look_at([name]))[0]
+            except Broken as broken:
+                raise Unavailable(broken.failure.message) from broken
+
+        return await patiently(once, self._nodes.reach_s)
 
     async def look_at(self, names: Sequence[str]) -> list[Service]:
-        """Services by their names; the first one with its tasks."""
+        """Services by their names; the first one with its tasks.
+
+        :raises Broken: one is not there, or docker does not answer.
+        """
         told = (await self._nodes.do(self._manager, "services", *names)).stdout
         try:
             services, end = json.JSONDecoder().raw_decode(told)
@@ -90,14 +109,21 @@ class Services:
             raise Broken("docker", f"{what} ({type(error).__name__})") from error
         return [first, *found[1:]]
 
-    async def update(self, fence: int, name: str, start_period_s: int | None) -> None:
-        """Let every task of *name* begin anew: the old one ends before the new one begins."""
-        period = [] if start_period_s is None else ["--health-start-period", f"{start_period_s}s"]
-        await self._nodes.do(self._manager, "update", str(fence), *arguments(name, period))
+    async def update(self, fence: str, name: str, forced: int, period_s: float | None) -> None:
+        """Let every task of *name* begin anew: the old one ends before the new one begins.
+
+        Nothing is done where it was *forced* more often already. It may be told so twice.
+        """
+        words = arguments(name, period_s)
+        await self._nodes.do(self._manager, "update", fence, name, str(forced), *words)
 
 
-def arguments(name: str, period: Sequence[str]) -> list[str]:
-    """What ``docker service update`` is given."""
+def arguments(name: str, period_s: float | None) -> list[str]:
+    """What ``docker service update`` is given; without a period the service keeps its own."""
+    period: list[str] = []
+    if period_s is not None:
+        whole = f"{period_s:.0f}s" if period_s == round(period_s) else f"{period_s * 1000:.0f}ms"
+        period = ["--health-start-period", whole]
     return ["--detach", "--update-order", "stop-first", *period, "--force", name]
 
 
@@ -105,6 +131,7 @@ def _service(name: str, told: Mapping[str, Any], tasks: Sequence[Any] = ()) -> S
     spec = told["Spec"]
     template = spec["TaskTemplate"]
     inside = template["ContainerSpec"]
+    replicated = spec["Mode"].get("Replicated")
     period = (inside.get("Healthcheck") or {}).get("StartPeriod")
     variables = (pair.partition("=") for pair in inside.get("Env") or ())
     return Service(
@@ -112,8 +139,9 @@ def _service(name: str, told: Mapping[str, Any], tasks: Sequence[Any] = ()) -> S
         forced=int(template.get("ForceUpdate") or 0),
         start_period_s=period / SECOND if period else None,
         environment={key: value for key, _, value in variables},
-        replicas=int(spec["Mode"].get("Replicated", {}).get("Replicas", 1)),
-        updating=(told.get("UpdateStatus") or {}).get("State") == "updating",
+        replicas=None if replicated is None else int(replicated.get("Replicas", 1)),
+        updating=(told.get("UpdateStatus") or {}).get("State") in ("updating", "rollback_started"),
+        returns=(spec.get("UpdateConfig") or {}).get("FailureAction") == "rollback",
         tasks=[_task(each) for each in sorted(tasks, key=lambda t: t["CreatedAt"], reverse=True)],
     )
 

@@ -90,7 +90,7 @@ class Plan(Section):
     build_directory: ConfigPath = Field(default=Path(), description="Where that runs.")
     build_s: float = Field(default=3600.0, gt=0, description="How long that may take.")
     destination: Destination | None = None
-    guard_symbols: tuple[str, ...] = Field(
+    guard_symbols: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="Symbols that the binary must define, or it is not shipped."
     )
     nodes: tuple[Machine, ...] = Field(

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from spark_core.errors import BackendError, LeaseLost, SparkError, TimedOut
+from spark_core.errors import BackendError, LeaseLost, SparkError, TimedOut, Unavailable
 from spark_core.state import Lease
 
 from .binary import keep
-from .checks import Look, check
+from .checks import Look, check, is_whole
 from .history import History
 from .models import Broken, Mark, Options, Outcome, Phase, Promotion
 from .nodes import Nodes
 from .services import Services
-from .settings import LOCAL, PromotionSettings
+from .settings import LOCAL, Consumer, PromotionSettings
 from .verifying import ask
 from .watching import Limits, Watch
 
@@ -80,11 +80,11 @@ class Work:
                 promotion.failure = None
                 return Outcome.READY
             promotion.failure = failure.failure
-            if failure.stops:
-                return Outcome.HALTED
             if not promotion.touched:
                 await self._tried(self._tidy)
                 return Outcome.REFUSED
+            if failure.stops:
+                return Outcome.HALTED
             promotion.back = True
             await self._save(f"{failure.failure.message}: it is taken back")
         failure = await self._tried(self._return)
@@ -101,6 +101,8 @@ class Work:
             return Broken("fenced", FENCED.format(folder=self._settings.folder))
         except Broken as broken:
             return broken
+        except Unavailable as error:  # what goes on there is not cut off because nobody sees it
+            return Broken(error.code, error.message, stops=True)
         except SparkError as error:
             return Broken(error.code, error.message)
         return None
@@ -135,8 +137,7 @@ class Work:
     # ------------------------------------------------------------------------------ each step
 
     async def _build(self) -> None:
-        if not self._plan.build:
-            raise Broken("build", "the plan has no command that builds the binary")
+        is_whole(self._plan, self._promotion.options, self._nodes.places)
         place = self._nodes.places.of(LOCAL)
         where = ("-C", str(self._plan.build_directory), f"FEATURES={self._settings.features}")
         command = ("env", *where, *self._plan.build)
@@ -155,8 +156,10 @@ class Work:
         await asyncio.to_thread(keep, self._plan.binary, self._file)
         look = Look(self._plan, promotion.options, self._file, self._nodes, self._services)
         found = await check(look)
-        promotion.digest, promotion.size = found.binary.digest, found.binary.size
+        if found.binary is not None:
+            promotion.digest, promotion.size = found.binary.digest, found.binary.size
         promotion.old = {node: state.digest for node, state in found.nodes.items()}
+        promotion.ids = {node: state.id for node, state in found.nodes.items()}
         promotion.marks["service"] = found.mark
         moment = promotion.created_at.strftime("%Y%m%dT%H%M%SZ")
         promotion.backup = f"{self._plan.to}.bak-{moment}"
@@ -192,12 +195,14 @@ class Work:
         await self._wait("restore")
 
     async def _restart_consumers(self) -> None:
-        watch = await self._watch()
         for consumer in self._plan.consumers or ():
-            mark = await self._update(f"consumer {consumer.service}", consumer.service, None)
-            limits = Limits(consumer.ready_s, consumer.ready_s)
-            await watch.serves(consumer.service, mark.forced, None, limits)
+            await self._restart_consumer(f"consumer {consumer.service}", consumer)
             await self._save(f"{consumer.service} runs again")
+
+    async def _restart_consumer(self, key: str, consumer: Consumer) -> None:
+        mark = await self._update(key, consumer.service, None)
+        limits = Limits(consumer.ready_s, consumer.ready_s)
+        await self._watch().serves(consumer.service, mark, None, limits)
 
     async def _verify(self) -> None:
         for query in self._plan.verify:
@@ -231,55 +236,53 @@ class Work:
             same = {task.id for task in service.present} <= {*before.tasks}
             if same and service.present and service.start_period_s == before.start_period_s:
                 return
-        period = round(before.start_period_s or 0)
+        period = before.start_period_s or 0
         changed = any(mark in self._promotion.marks for mark in ("restart", "restore"))
         await self._update("back", self._plan.serves, period if changed else None)
         await self._wait("back")
-        watch = await self._watch()
         for consumer in self._plan.consumers or ():
             if f"consumer {consumer.service}" in self._promotion.marks:
-                mark = await self._update(f"back {consumer.service}", consumer.service, None)
-                limits = Limits(consumer.ready_s, consumer.ready_s)
-                await watch.serves(consumer.service, mark.forced, None, limits)
+                await self._restart_consumer(f"back {consumer.service}", consumer)
 
     async def _tidy(self) -> None:
-        """Nothing of it stays on the nodes; of a backup nobody has need."""
-        if self._promotion.old:
-            await self._each("discard", self._temp, f"{self._promotion.backup}.part")
+        """Nothing of it stays on the nodes; of a backup nobody has need, unless it is older."""
+        promotion = self._promotion
+        if promotion.old:
+            last = await self._history.newest_touching(promotion.plan, before=promotion.id)
+            mine = last is None or last.backup != promotion.backup
+            backup = [promotion.backup] if mine else []
+            await self._each("discard", self._temp, f"{promotion.backup}.part", *backup)
 
     async def _prune(self) -> None:
-        await self._each("prune", self._plan.to, str(self._settings.keep_backups))
+        keep = str(self._settings.keep_backups)
+        await self._each("prune", self._plan.to, keep, self._promotion.backup)
 
     # ------------------------------------------------------------------------------ pieces
 
-    async def _update(self, key: str, name: str, period: int | None) -> Mark:
+    async def _update(self, key: str, name: str, period_s: float | None) -> Mark:
         """Let *name* begin anew, once: the mark *key* tells whether that was done."""
         promotion = self._promotion
-        service = await self._services.look(name)
         if key not in promotion.marks:
-            promotion.marks[key] = service.mark
+            promotion.marks[key] = (await self._services.look(name)).mark
             await self._save()
         mark = promotion.marks[key]
-        if service.forced == mark.forced:
-            try:
-                await self._services.update(self._lease.fence, name, period)
-            except Broken:
-                # Whoever told it may have died when it was done.
-                if (await self._services.look(name)).forced == mark.forced:
-                    raise
+        try:
+            await self._services.update(self._fence, name, mark.forced, period_s)
+        except Broken:
+            # Whoever told it may have died when it was done.
+            if (await self._services.look(name)).forced == mark.forced:
+                raise
         return mark
 
     async def _wait(self, key: str) -> None:
         """Wait until the tasks serve that began after the mark *key*."""
-        watch = await self._watch()
         limits = Limits(self._settings.watch_s, self._settings.stall_s)
-        mark, logs = self._promotion.marks[key], self._plan.logs
-        self._promotion.container = await watch.serves(self._plan.serves, mark.forced, logs, limits)
+        name, mark, logs = self._plan.serves, self._promotion.marks[key], self._plan.logs
+        self._promotion.container = await self._watch().serves(name, mark, logs, limits)
         await self._save()
 
-    async def _watch(self) -> Watch:
-        looked = {n: await self._nodes.look(n, self._plan.to) for n in self._plan.nodes}
-        machines = {state.id: node for node, state in looked.items()}
+    def _watch(self) -> Watch:
+        machines = {id: node for node, id in self._promotion.ids.items()}
 
         async def tell(lines: Sequence[str]) -> None:
             await self._history.log(self._promotion, lines)

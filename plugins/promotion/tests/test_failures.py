@@ -105,7 +105,6 @@ async def test_e22_a_failed_verification_is_taken_back_by_itself(office):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 async def test_consumers_that_were_restarted_are_restarted_again_on_the_way_back(office):
     """They were connected to the engine that is gone."""
     office.ship("lying")
@@ -140,8 +139,8 @@ async def test_a_consumer_that_does_not_come_back_is_a_failure(office):
     ("command", "why"),
     [
         (["no-such-client"], "cannot be asked"),
-        (["sh", "-c", "exit 2"], "failed with exit code 2"),
-        (["sleep", "60"], "cannot be asked"),
+        pytest.param(["sh", "-c", "exit 2"], "failed with exit code 2", marks=pytest.mark.slow),
+        pytest.param(["sleep", "60"], "cannot be asked", marks=pytest.mark.slow),
     ],
     ids=["missing", "unreachable", "late"],
 )
@@ -306,6 +305,7 @@ async def test_an_engine_that_crashes_is_taken_back(office):
 # ------------------------------------------------------------------------ swaps and reservations
 
 
+@pytest.mark.slow
 async def test_refused_while_the_gpu_is_reserved(office):
     """Without the token; with it, it is promoted."""
     async with office.open() as spark:

@@ -126,7 +126,7 @@ async def test_items_8_a_dry_run_prints_the_plan_and_changes_nothing(office):
     assert (await office.status()).promotion is None
 
 
-@pytest.mark.parametrize("kind", ["without", "text"])
+@pytest.mark.parametrize("kind", [pytest.param("without", marks=pytest.mark.slow), "text"])
 async def test_items_2_without_the_guard_symbol_nothing_is_touched(office, kind):
     """A text that is the same, which `strings` would find, is no symbol."""
     office.ship(kind)
@@ -345,10 +345,10 @@ async def test_b_environment_variables_stand_in_for_what_a_plan_leaves_out(spark
     "option",
     [
         {"verify": True},
-        {"restart_consumers": True},
-        {"migrate": True},
-        {"restore_health_period": True},
-        {"health_start_period": 30},
+        pytest.param({"restart_consumers": True}, marks=pytest.mark.slow),
+        pytest.param({"migrate": True}, marks=pytest.mark.slow),
+        pytest.param({"restore_health_period": True}, marks=pytest.mark.slow),
+        pytest.param({"health_start_period": 30}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -28,6 +28,9 @@ SECOND = 10**9
 #: Tasks that are remembered of each service, as docker does by default.
 HISTORY = 5
 
+#: The one format in which a service is shown.
+FORCED = "{{.Spec.TaskTemplate.ForceUpdate}}"
+
 
 def services_of(top: Path) -> Path:
     """Where the services of the swarm lie whose machines' folders are in *top*."""
@@ -177,6 +180,9 @@ def update(words: Sequence[str]) -> int:
 def inspect(words: Sequence[str]) -> int:
     """``docker service inspect``"""
     found: list[Any] = []
+    if words[:2] == ["--format", FORCED]:
+        print(read_json(folder_of(words[2]) / "service")["Spec"]["TaskTemplate"]["ForceUpdate"])
+        return 0
     for name in words:
         folder = services_of(here().parent) / name
         if (known := read_json(folder / "service")) is None:
