@@ -567,6 +567,30 @@ async def test_what_is_said_of_our_key_is_told_to_nobody(
     assert "our-own-key" not in answer.text
 
 
+async def test_an_answer_that_quotes_our_key_is_replaced_whatever_its_status(
+    http: httpx.AsyncClient, frontier: Frontier
+) -> None:
+    async def script(peer: Peer, body: dict[str, Any]) -> None:
+        told = {"error": {"message": "too many requests with our-own-key"}}
+        await peer.send(in_json(told, b"429 Too Many Requests"))
+
+    frontier.script = script
+    answer = await http.post(CHAT, json=ask("x"))
+    assert (answer.status_code, "our-own-key" in answer.text) == (502, False)
+
+
+async def test_what_is_given_twice_in_arguments_does_not_leave(
+    http: httpx.AsyncClient, frontier: Frontier
+) -> None:
+    """Readers take the last; the text holds both."""
+    function = {"name": "f", "arguments": f'{{"who": "{OTTILIE}", "who": 1}}'}
+    call = {"id": "1", "type": "function", "function": function}
+    asked = ask("x")
+    asked["messages"] += [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert (await http.post(CHAT, json=asked)).status_code == 200
+    clean(frontier)
+
+
 async def test_the_audit_says_how_much_left_and_its_hash_and_nothing_of_it(
     http: httpx.AsyncClient, frontier: Frontier
 ) -> None:

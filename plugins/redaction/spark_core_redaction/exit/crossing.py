@@ -173,6 +173,8 @@ async def _whole(begun: Begun) -> tuple[Any, int]:
             hint="look at api_key in [plugins.redaction.frontier]",
         )
     body = await begun.whole()
+    if any(value.rpartition(b" ")[2] in body for _, value in begun.backend.credentials):
+        raise BackendError(f"{told} answered with the gateway's key (status {status})")
     if _kind(begun.answer) != JSON or 300 <= status < 400:
         raise BackendError(f"{told} answered with status {status}, and not with JSON")
     try:

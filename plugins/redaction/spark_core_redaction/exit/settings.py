@@ -31,3 +31,14 @@ class FrontierSettings(BackendsSection):
         if any(not backend.models for backend in self.each("frontier")):
             raise ValueError("models: name those that may be asked, as no other name leaves")
         return self
+
+    @model_validator(mode="after")
+    def _agrees_on_names(self) -> Self:
+        """What is sent is made, and written down, before a server is chosen."""
+        real: dict[str, str] = {}
+        for backend in self.each("frontier"):
+            for model in (*backend.models, *backend.aliases):
+                name = backend.aliases.get(model, model)
+                if real.setdefault(model, name) != name:
+                    raise ValueError(f"aliases: {model!r} must mean the same model everywhere")
+        return self

@@ -90,3 +90,13 @@ def test_models_must_be_named() -> None:
     with pytest.raises(ValueError, match="name those that may be asked"):
         FrontierSettings(url="https://far.example/v1")
     assert FrontierSettings().each("frontier") == ()
+
+
+def test_a_model_is_called_the_same_at_every_server() -> None:
+    """A request is made, and its hash written down, before one of them is chosen."""
+    servers = [
+        {"name": name, "url": "https://far.example/v1", "models": ["x"], "aliases": {"big": real}}
+        for name, real in (("a", "x"), ("b", "y"))
+    ]
+    with pytest.raises(ValueError, match="'big' must mean the same model"):
+        FrontierSettings.model_validate({"backends": servers})
