@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import inspect
 import json
+import operator
 import os
 import pickle
 import resource
@@ -108,12 +109,20 @@ async def _done(spark: Spark, process: Any, asked: dict[str, Any]) -> dict[str, 
         result = process(**await spark.resolver.fill(process, {SessionFile: session}))
         if inspect.isawaitable(result):
             result = await result
-        # What returns something else did its work all the same: it found nothing.
-        return {"items": result.items_count if isinstance(result, ProcessorResult) else 0}
+        return {"items": _count(result)}
     except SessionChanged:
         return {"changed": True}
     except BaseException as error:
         return {"error": _told(error)}
+
+
+def _count(result: Any) -> int:
+    """What returns something else did its work all the same: it found nothing."""
+    try:
+        count = operator.index(result.items_count) if isinstance(result, ProcessorResult) else 0
+    except TypeError:
+        return 0
+    return count if 0 <= count < 2**62 else 0
 
 
 def _told(error: BaseException) -> str:

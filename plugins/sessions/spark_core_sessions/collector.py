@@ -17,6 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, Final
 
+from .files import text
 from .settings import SessionsSettings
 
 __all__ = ["Collected", "collect"]
@@ -40,28 +41,39 @@ class Collected:
 def collect(settings: SessionsSettings, *, dry_run: bool = False) -> Collected:
     """Bring the copies up to date; in a *dry_run* only count what would be copied."""
     done = Collected()
-    for home in _homes(settings.homes):
+    for home, owner in _homes(settings.homes):
         done.users_processed += 1
-        owner = home.stat().st_uid
-        for name, source in _sessions(home, settings.collect):
-            target = settings.directory / home.name / name
-            try:
-                copied = _collect(source, target, owner, dry_run)
-            except OSError as error:  # the others need not wait for this one
-                done.errors.append(f"{home.name}/{name}: {error.strerror}")
-            else:
-                done.files_copied += copied
-                done.files_skipped += not copied
+        try:
+            _collect_home(home, owner, settings, done, dry_run)
+        except OSError as error:  # it went meanwhile
+            done.errors.append(f"{text(home.name)}: {error.strerror}")
     return done
 
 
-def _homes(folder: Path) -> Iterator[Path]:
-    """The homes of persons; nobody need have a name here, whose home it is tells."""
+def _collect_home(
+    home: Path, owner: int, settings: SessionsSettings, done: Collected, dry_run: bool
+) -> None:
+    for name, source in _sessions(home, settings.collect):
+        target = settings.directory / home.name / name
+        try:
+            copied = _collect(source, target, owner, dry_run)
+        except OSError as error:  # the others need not wait for this one
+            done.errors.append(f"{text(home.name)}/{text(name)}: {error.strerror}")
+        else:
+            done.files_copied += copied
+            done.files_skipped += not copied
+
+
+def _homes(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The homes of persons and their uids; nobody need have a name here."""
+    homes: list[Path] = []
     with suppress(FileNotFoundError):
-        for home in sorted(folder.iterdir()):
+        homes = sorted(folder.iterdir())
+    for home in homes:
+        with suppress(FileNotFoundError):
             status = home.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_uid >= FIRST_PERSON:
-                yield home
+                yield home, status.st_uid
 
 
 def _sessions(home: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, Path]]:

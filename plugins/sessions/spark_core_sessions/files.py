@@ -8,10 +8,12 @@ stamp is another one is hashed, and the hash decides.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -20,9 +22,11 @@ from spark_core.contracts.sessions import LONGEST, SessionChanged, SessionFile, 
 
 from .states import FileState
 
-__all__ = ["Found", "Prepared", "inode_of", "prepare", "scan"]
+__all__ = ["Found", "Prepared", "inode_of", "prepare", "scan", "text"]
 
 _BLOCK: Final = 4 * 1024**2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Prepared:
 def scan(root: Path) -> list[Found]:
     """Every session file below *root*, the one that was changed first first.
 
+    A folder in it that cannot be read has none, and keeps nobody else's waiting.
+
     :raises OSError: *root* is there and cannot be read.
     """
     found = [file for folder in _folders(root) for file in _files(folder)]
@@ -71,22 +77,27 @@ def _folders(root: Path) -> list[os.DirEntry[str]]:
 def _files(folder: os.DirEntry[str]) -> Iterable[Found]:
     try:
         with os.scandir(folder.path) as entries:
-            for entry in entries:
-                if entry.name.endswith(".jsonl") and entry.is_file(follow_symlinks=False):
-                    yield _found(folder.name, entry)
-    except FileNotFoundError:
+            names = [entry for entry in entries if entry.name.endswith(".jsonl")]
+    except (FileNotFoundError, NotADirectoryError):
         return  # it went meanwhile
+    except OSError as error:
+        log.warning("the session files of %s cannot be read: %s", text(folder.name), error.strerror)
+        return
+    for entry in names:
+        with suppress(FileNotFoundError):  # that one went meanwhile
+            if entry.is_file(follow_symlinks=False):
+                yield _found(folder.name, entry)
 
 
 def _found(username: str, entry: os.DirEntry[str]) -> Found:
     status = entry.stat(follow_symlinks=False)
-    user = _text(username)
-    key = f"{user}/{_text(entry.name)}"
+    user = text(username)
+    key = f"{user}/{text(entry.name)}"
     return Found(Path(entry.path), user, key, _stamp(status), status.st_mtime)
 
 
-def _text(name: str) -> str:
-    """*name* as a database takes it: Linux lets names be any bytes."""
+def text(name: str) -> str:
+    """*name* as a database or an answer takes it: Linux lets names be any bytes."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 

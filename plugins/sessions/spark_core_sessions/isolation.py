@@ -117,7 +117,7 @@ class Isolated:
         except TimeoutError:
             return "its process closed its pipe"
         if code < 0:
-            return f"its process was ended by {signal.Signals(-code).name}"
+            return f"its process was ended by {_name(-code)}"
         return f"it ended its process with exit code {code}"
 
     async def end(self) -> None:
@@ -129,7 +129,20 @@ class Isolated:
             os.killpg(child.pid, signal.SIGKILL)
         if child.stdin is not None:
             child.stdin.close()
+        # Else its end would be waited for as long as anything has its pipe: what it started and
+        # cannot be found.
+        pipe = child._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+        if pipe is not None:
+            pipe.close()
         await asyncio.shield(child.wait())
+
+
+def _name(number: int) -> str:
+    """The name of a signal, where it has one."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _items(answer: dict[str, Any]) -> int:

@@ -22,6 +22,7 @@ from .runner import TTL, Runner, Statistics
 from .runs import Run, Runs
 from .settings import SessionsSettings
 from .states import SessionStates
+from .tables import storable
 
 __all__ = [
     "collect_sessions",
@@ -59,7 +60,7 @@ async def run_processor(
     change: Change,
 ) -> RunAnswer:
     """Run a session processor over the files that are new to it."""
-    name = request.processor[:60]
+    name = storable(request.processor, 60)
     action, resource = f"run_session_processor:{name}", f"job:session-processor:{name}"
     change.note(action, resource, {})
     processor = chosen(request.processor, await available(spark))
@@ -246,7 +247,7 @@ class RetryRequest(BaseModel, defer_build=True):
 
 async def retry_file(request: RetryRequest, states: SessionStates) -> RetryRequest:
     """Let a processor have a file again that it failed with, at its next run."""
-    await states.retry(request.processor, request.session_file)
+    await states.retry(storable(request.processor), storable(request.session_file))
     return request
 
 

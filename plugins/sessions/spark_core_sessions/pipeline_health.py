@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -22,6 +22,9 @@ from .settings import SessionsSettings
 from .states import SessionStates
 
 __all__ = ["PipelineHealth", "pipeline_health"]
+
+_FIRST: Final = 0.0
+_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
 class PipelineHealth(BaseModel, defer_build=True):
@@ -76,4 +79,5 @@ def _behind(
 
 
 def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """*seconds* of the epoch, within the calendar: a file may have any time."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC)

@@ -124,6 +124,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.statistics = Statistics(processor=self.processor.name)
+        self._gone = self.known.keys() - self.there
         self._inodes = {inode_of(state.stamp): key for key, state in self.known.items()}
 
     def _before(self, file: Found) -> Mapping[str, FileState]:
@@ -134,10 +135,14 @@ class _Run:
         """
         if file.key in self.known:
             return {}
-        keys = {key for key in self.known if key not in self.there}
+        keys = set(self._gone)
         if (same := self._inodes.get(inode_of(file.stamp))) is not None:
             keys.add(same)
         return {key: self.known[key] for key in keys if key in self.known}
+
+    def _may_be_moved(self, file: Found) -> bool:
+        is_new = file.key not in self.known
+        return is_new and (bool(self._gone) or inode_of(file.stamp) in self._inodes)
 
     async def over(self, files: list[Found]) -> None:
         """Do *files*, until there are no more, or no more time, or as many as may be."""
@@ -146,7 +151,7 @@ class _Run:
         waiting = {key for key, failure in failures.items() if failure.next_try_at > now}
         ready = [file for file in files if file.key not in waiting]
         # What was moved comes before what is now in its place.
-        ready.sort(key=lambda file: file.key in self.known or not self._before(file))
+        ready.sort(key=lambda file: not self._may_be_moved(file))
         self.statistics.scanned = len(files)
         self.statistics.quarantined = len(files) - len(ready)
         self.statistics.remaining = len(ready)
@@ -186,9 +191,12 @@ class _Run:
                 self.statistics.skipped += 1
                 if file.key in self.known or prepared.moved_from:
                     await states.keep(self.lease, name, prepared)
+                else:  # there is nothing in it yet, which is all done
+                    await states.mark(self.lease, name, prepared, 0)
             else:
                 await self._process(prepared)
             self.known.pop(prepared.moved_from or "", None)
+            self._gone.discard(prepared.moved_from or "")
         except (SessionChanged, Postponed):
             self.statistics.skipped += 1  # it is new again by the next run
         except Failed as error:

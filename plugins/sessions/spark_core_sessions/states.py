@@ -100,7 +100,7 @@ class SessionStates:
         values = {
             "processor_name": processor,
             "session_file": done.session.key,
-            "username": done.session.username,
+            "username": storable(done.session.username, 300),
             "processed_at": self._clock.now(),
             "items_extracted": items,
             "file_hash": done.digest,

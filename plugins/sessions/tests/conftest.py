@@ -35,6 +35,26 @@ __all__ = ["postgresql_server", "postgresql_url", "state_url"]
 SCHEMA = StateSchema("sessions", "spark_core_sessions.migrations")
 
 
+#: What writes rows of its own kind is shown on each engine every time, and everything else of
+#: these two processors on PostgreSQL only where long tests are run.
+ON_BOTH = {
+    "test_ids_are_idempotent",
+    "test_an_error_is_found_by_the_id_of_the_call",
+    "test_an_item_is_kept_with_the_id_of_its_text",
+    "test_an_item_that_is_known_has_evidence_and_is_not_counted",
+    "test_a_duplicate_hint_takes_the_same_domain_and_two_shared_entities",
+    "test_a_contradiction_is_a_hint",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name, _, engine = item.name.partition("[")
+        is_of_one = item.path.name in ("test_usage.py", "test_verification.py")
+        if is_of_one and name not in ON_BOTH and engine.startswith("postgresql"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

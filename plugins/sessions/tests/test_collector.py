@@ -151,6 +151,33 @@ def test_a_link_is_not_followed(homes, tmp_path):
     assert not homes.copy("ada", "link.jsonl").exists()
 
 
+async def test_a_name_that_is_not_utf_8_can_be_told_of(open_client, homes):
+    """It stands in an error, which is answered as JSON."""
+    homes.write("ada", "a.jsonl", "one\n")
+    folder = homes.path / "ada" / "user" / "sessions"
+    os.symlink("/etc/hostname", os.fsencode(folder) + b"/\xff.jsonl")
+    async with open_client() as client:
+        answer = await client.simulate_post("/api/admin/run-session-collector")
+    assert answer.status_code == 200
+    assert answer.json["details"]["files_copied"] == 1
+    assert answer.json["details"]["errors"][0].startswith("ada/\\xff.jsonl: ")
+
+
+def test_a_home_that_goes_meanwhile_hides_no_other(homes, monkeypatch):
+    for name in ("ada", "bob", "zoe"):
+        homes.write(name, "a.jsonl", "one\n")
+    sessions = collector._sessions
+
+    def going(home, patterns):
+        if home.name == "bob":
+            raise FileNotFoundError(2, "No such file or directory")
+        return sessions(home, patterns)
+
+    monkeypatch.setattr(collector, "_sessions", going)
+    done = collect(homes.settings)
+    assert (done.files_copied, done.errors) == (2, ["bob: No such file or directory"])
+
+
 def test_the_same_name_in_two_projects_is_two_sessions(homes):
     settings = homes.settings.model_copy(update={"collect": ("projects/*/*.jsonl",)})
     homes.write("ada", "x.jsonl", "")

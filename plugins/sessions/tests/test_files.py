@@ -10,6 +10,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spark_core_sessions import files
 from spark_core_sessions.files import prepare, scan
 from spark_core_sessions.states import FileState, SessionStates
 
@@ -201,6 +202,43 @@ async def test_a_file_that_goes_between_scan_and_look_harms_nobody(run, folder, 
     answer = await run()
     assert (answer.ok, answer.details.processed) == (True, 1)
     assert folder.numbers() == [2]
+
+
+async def test_a_folder_that_cannot_be_read_keeps_nobody_else_waiting(run, folder, monkeypatch):
+    for user in ("ada", "bob", "zoe"):
+        folder.write(f"{user}/a.jsonl", {"n": 1})
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("bob"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert (await run()).details.processed == 2
+
+
+def test_a_file_that_goes_while_its_folder_is_read_hides_no_other(folder, monkeypatch):
+    for name in ("a", "b", "c"):
+        folder.write(f"ada/{name}.jsonl", {"n": 1})
+    found = files._found
+
+    def going(username, entry):
+        if entry.name == "b.jsonl":
+            raise FileNotFoundError(2, "No such file or directory")
+        return found(username, entry)
+
+    monkeypatch.setattr(files, "_found", going)
+    assert sorted(file.key for file in scan(folder.path)) == ["ada/a.jsonl", "ada/c.jsonl"]
+
+
+async def test_a_file_with_nothing_in_it_is_looked_at_once(run, folder):
+    """And is done as soon as there is something."""
+    folder.write("ada/a.jsonl", end="")
+    assert (await run()).details.skipped == 1
+    assert (await run()).details.scanned == 0
+    folder.append("ada/a.jsonl", {"n": 1})
+    assert (await run()).details.items_extracted == 1
 
 
 def test_a_look_that_nobody_waits_for_ends(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
@@ -168,6 +169,18 @@ async def test_a_folder_that_cannot_be_read_is_unknown(look, monkeypatch):
     health = await look()
     assert (health.status, health.checks.session_pipeline.status) == ("ok", "unknown")
     assert "Permission denied" in health.checks.session_pipeline.detail
+
+
+async def test_a_time_beyond_the_calendar_is_its_end(look, wrote, monkeypatch):
+    """Some file systems keep any number."""
+    wrote("ada/a.jsonl")
+    scan, far = pipeline_health.scan, 2.0**60
+    monkeypatch.setattr(
+        pipeline_health,
+        "scan",
+        lambda root: [dataclasses.replace(file, changed_at=far) for file in scan(root)],
+    )
+    assert (await look()).checks.session_pipeline.unprocessed == 1
 
 
 async def test_a_state_that_cannot_be_read_is_unknown(look, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -38,7 +40,14 @@ async def test_a_processor_that_raises_leaves_all_others_working(run, folder):
     assert "private" not in error
 
 
-@pytest.mark.parametrize("what", ["hang", "spin", "block"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("hang", marks=pytest.mark.slow),
+        "spin",
+        pytest.param("block", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_processor_that_hangs_is_killed_in_its_time(run, folder, what):
     """Whether it awaits, computes or blocks its loop."""
     assert "did not end within" in await failed(run, folder, what)
@@ -72,6 +81,28 @@ async def test_what_a_processor_started_is_killed_with_it(run, folder):
     assert not (await run("bad")).ok
     child = int(folder.seen_file.with_name("child").read_text())
     await until(lambda: not alive(child))
+
+
+async def test_a_signal_without_a_name_is_told_by_its_number(run, folder):
+    number = signal.SIGRTMIN + 3
+    assert await failed(run, folder, "signal") == f"its process was ended by signal {number}"
+
+
+async def test_what_left_with_the_pipes_holds_nobody_up(run, folder):
+    """A daemon in a session of its own is not found; a run does not wait for it either."""
+    try:
+        async with asyncio.timeout(60):
+            assert "did not end within" in await failed(run, folder, "daemon")
+    finally:
+        os.kill(int(folder.seen_file.with_name("child").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("what", ["object", "huge", "less"])
+async def test_a_count_that_is_none_is_0(run, folder, what):
+    """The processor did its work: the file is done."""
+    folder.write("ada/1.jsonl", {"do": what})
+    details = (await run("bad")).details
+    assert (details.processed, details.errors, details.items_extracted) == (1, 0, 0)
 
 
 async def test_the_process_is_gone_after_a_run(run, folder):

@@ -8,6 +8,8 @@ import pytest
 from spark_core_sessions.files import scan
 from spark_core_sessions.states import SessionStates
 
+from spark_core.errors import NotFound, UnknownChoice
+
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("in_this_process")]
 
 
@@ -147,6 +149,24 @@ async def test_it_is_the_same_on_postgresql(make_spark, run, folder, postgresql_
     finally:
         await spark.resolver.aclose()
     assert {p.name: p.files for p in status.processors}["count"] == 1
+
+
+async def test_names_of_any_bytes_and_requests_of_any_text_are_no_error_on_postgresql(
+    make_spark, run, folder, postgresql_url
+):
+    odd = os.fsencode(folder.path) + b"/" + b"\xff" * 200
+    os.makedirs(odd)
+    with open(odd + b"/a.jsonl", "w") as file:  # noqa: ASYNC230
+        file.write('{"n": 1}\n')
+    spark = make_spark(environ={"SPARK_STATE_URL": postgresql_url})
+    try:
+        assert (await run(of=spark)).details.processed == 1
+        with pytest.raises(UnknownChoice):
+            await run("a\x00b", of=spark)
+        with pytest.raises(NotFound):
+            await spark.call("sessions.retry", {"processor": "count", "session_file": "a\x00"})
+    finally:
+        await spark.resolver.aclose()
 
 
 async def test_a_session_is_called_folder_and_file(run, folder):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from spark_core import hookimpl
 from spark_core.contracts.sessions import ProcessorResult, SessionFile, SessionProcessor
+
+_COUNTS: dict[str, object] = {"object": object(), "huge": 10**6000, "less": -1}
 
 
 def note(name: str, session: SessionFile, new: list[object]) -> None:
@@ -51,7 +54,7 @@ async def bad(session: SessionFile) -> ProcessorResult:
     if record.get("do") == "hang":
         await asyncio.sleep(3600)
     _do(str(record.get("do")), session)
-    return ProcessorResult(1)
+    return ProcessorResult(_COUNTS.get(str(record.get("do")), 1))  # type: ignore[arg-type]
 
 
 def _do(what: str, session: SessionFile) -> None:
@@ -74,6 +77,15 @@ def _do(what: str, session: SessionFile) -> None:
     if what == "print":
         print('{"items": 1000}' * 100_000, flush=True)  # noqa: T201
         os.write(1, b"garbage\n")
+    if what == "signal":
+        os.kill(os.getpid(), signal.SIGRTMIN + 3)  # one that has no name
+        time.sleep(3600)
+    if what == "daemon" and os.fork() == 0:
+        os.setsid()  # nobody finds it, and it has the pipes
+        Path(os.environ["SEEN"]).with_name("child").write_text(str(os.getpid()))
+        time.sleep(3600)
+    if what == "daemon":
+        time.sleep(3600)
     if what == "children":
         child = subprocess.Popen(["sleep", "3600"])
         Path(os.environ["SEEN"]).with_name("child").write_text(str(child.pid))
