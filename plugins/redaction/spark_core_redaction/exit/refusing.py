@@ -24,6 +24,17 @@ _ITEMS: Final = words(
 )
 _TOOLS: Final = frozenset({"function", "custom"})
 
+#: Kinds that may be told; any other word may be somebody's name.
+_SHOWN: Final = words(
+    """
+    image image_url input_image audio input_audio video video_url input_video thinking
+    redacted_thinking tool_use tool_result reasoning item_reference mcp mcp_call web_search
+    web_search_call file_search file_search_call code_interpreter code_interpreter_call
+    computer_use_preview computer_call computer_call_output image_generation
+    image_generation_call local_shell shell apply_patch
+    """
+)
+
 #: Where each stands in a request; what stands elsewhere is somebody's own JSON.
 _PLACES: Final = (
     (re.compile(r"(/(messages|input)/\d+/(content|output)|/prediction/content)(/\d+)?"), _PARTS),
@@ -81,8 +92,8 @@ def check_object(value: Mapping[str, Any], place: str, *, nested: bool) -> None:
     kind = value.get("type")
     for where, allowed in _PLACES:
         if where.fullmatch(place) and not _is_allowed(value, kind, allowed, place):
-            shown = f" ({kind})" if isinstance(kind, str) and kind.isidentifier() else ""
-            raise refused(f"what is no text{shown[:40]}", place)
+            shown = f" ({kind})" if isinstance(kind, str) and kind in _SHOWN else ""
+            raise refused(f"what is no text{shown}", place)
     for name in _UNREADABLE & value.keys() if not place.startswith("/tools") else ():
         if value[name]:
             raise refused("what cannot be read here", f"{place}/{name}")

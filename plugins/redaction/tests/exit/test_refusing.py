@@ -81,6 +81,15 @@ def test_it_never_leaves(kind: str) -> None:
     assert "example.org" not in str(raised.value)
 
 
+@pytest.mark.parametrize("kind", ["Kranzfeld", "kranzfeld", ["Kranzfeld"], {"Kranzfeld": 1}])
+def test_a_kind_that_is_not_known_is_not_told(kind: Any) -> None:
+    """It may be anything, as all that a caller says."""
+    for body in (part(type=kind), item(type=kind), {"tools": [{"type": kind}]}):
+        with pytest.raises(Withheld) as raised:
+            Outgoing(body)
+        assert "ranzfeld" not in f"{raised.value} {raised.value.problems}"
+
+
 @pytest.mark.parametrize(
     "content",
     [
