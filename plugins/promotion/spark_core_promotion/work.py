@@ -20,7 +20,7 @@ from .binary import keep
 from .checks import Look, check, is_whole
 from .history import History
 from .models import Broken, Mark, Options, Outcome, Phase, Promotion
-from .nodes import Nodes
+from .nodes import Nodes, patiently
 from .services import Services
 from .settings import LOCAL, Consumer, PromotionSettings
 from .verifying import ask
@@ -266,12 +266,21 @@ class Work:
             promotion.marks[key] = (await self._services.look(name)).mark
             await self._save()
         mark = promotion.marks[key]
+
+        async def once() -> None:
+            try:
+                await self._services.update(self._fence, name, mark.forced, period_s)
+            except Broken as broken:
+                # Whoever told it may have died when it was done.
+                if (await self._services.look(name)).forced == mark.forced:
+                    raise Unavailable(broken.failure.message) from broken
+
         try:
-            await self._services.update(self._fence, name, mark.forced, period_s)
-        except Broken:
-            # Whoever told it may have died when it was done.
-            if (await self._services.look(name)).forced == mark.forced:
-                raise
+            await patiently(once, self._settings.reach_s)
+        except Unavailable as error:
+            if isinstance(error.__cause__, Broken):  # it is there, and will not
+                raise error.__cause__ from None
+            raise
         return mark
 
     async def _wait(self, key: str) -> None:

@@ -189,3 +189,18 @@ async def test_one_that_touched_nothing_does_not_hide_the_one_before(office):
     assert office.is_old()
     with pytest.raises(Conflict, match="taken back already"):
         await office.promote("promote.rollback")
+
+
+@pytest.mark.slow
+async def test_docker_that_refuses_an_update_for_a_moment_is_told_again(office):
+    """As where somebody changed the service in that moment: its version is another one then."""
+    fault = office.machine.folder / "faults" / "update_fails"
+
+    def briefly() -> None:
+        office.machine.inject("update_fails")
+        threading.Timer(0.7, fault.unlink).start()
+
+    office.at("bound", briefly)
+    *_, receipt = await office.promote(restore_health_period=True)
+    assert receipt.outcome == "ready"
+    assert office.is_new()
