@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from spark_core.contracts.detection import Finding
 from spark_core.errors import PluginError
@@ -14,6 +17,11 @@ from .placeholders import LITERAL, lookalikes
 __all__ = ["Draft", "Piece", "Written"]
 
 Span = tuple[int, int]
+
+#: An escape of JSON; a pair of them where one character is written so.
+_ESCAPE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[^u]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +85,34 @@ class Draft:
 
 def _pieces(text: str, findings: Iterable[Finding]) -> Iterator[Piece]:
     is_json, end = isinstance(text, JsonText), 0
+    for finding, start, stop in _placed(text, findings, is_json=is_json):
+        if (start := max(start, end)) < stop:  # an escape may have gone with what is before
+            yield from _literals(text, end, start, is_json=is_json)
+            written, end = text[start:stop], stop
+            found = mention(finding.kind, finding.identity, finding.part, written, is_json=is_json)
+            yield Piece(start, end, found)
+    yield from _literals(text, end, len(text), is_json=is_json)
+
+
+def _placed(
+    text: str, findings: Iterable[Finding], *, is_json: bool
+) -> Iterator[tuple[Finding, int, int]]:
+    escapes = [found.span() for found in _ESCAPE.finditer(text)] if is_json else []
+    end = 0
     for finding in findings:
         if not end <= finding.start < finding.end <= len(text):
             raise PluginError("what was found overlaps")
-        yield from _literals(text, end, finding.start, is_json=is_json)
-        written, end = text[finding.start : finding.end], finding.end
-        found = mention(finding.kind, finding.identity, finding.part, written, is_json=is_json)
-        yield Piece(finding.start, end, found)
-    yield from _literals(text, end, len(text), is_json=is_json)
+        yield finding, *_uncut(escapes, finding.start, finding.end)
+        end = finding.end
+
+
+def _uncut(escapes: Sequence[Span], start: int, end: int) -> Span:
+    """The span with the whole of an escape that it begins or ends in."""
+    first = bisect_left(escapes, (start,)) - 1
+    if first >= 0 and escapes[first][1] > start:
+        start = escapes[first][0]
+    last = bisect_left(escapes, (end,)) - 1
+    return start, max(end, escapes[last][1]) if last >= 0 else end
 
 
 def _literals(text: str, start: int, end: int, *, is_json: bool) -> Iterator[Piece]:

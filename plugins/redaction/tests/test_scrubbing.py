@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections.abc import Callable
 
@@ -119,6 +120,22 @@ async def test_arguments_in_json_come_back_byte_for_byte(
     in_json = await redaction.restorer(scrubbed.handle, json=True)
     assert in_json.restore(scrubbed.texts[0]) == raw
     assert in_json.another().restore("[PERSON_1] [PERSON_1_2]") == "Renée Renée"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["042bAda"], ["bAda"], ["Ada\\"], ["Ada\\u00"], ["de00"], ["nAda"], ["Ada\\u", "00e9"]],
+)
+async def test_no_escape_of_json_is_cut(
+    make_redaction: Callable[..., Redaction], names: list[str]
+) -> None:
+    """Whatever a detector takes for a name: what is left is JSON, and all comes back."""
+    redaction = make_redaction(people={name: {name: ""} for name in names})
+    text = JsonText(r'{"a": "\u042bAda\u00e9 \ud83d\ude00 \nAda\\ \"Ada\" \\\\"}')
+    scrubbed = await redaction.scrub([text])
+    assert "[PERSON_1" in json.loads(scrubbed.texts[0])["a"]
+    restorer = await redaction.restorer(scrubbed.handle, json=True)
+    assert restorer.restore(scrubbed.texts[0]) == text
 
 
 # ---------------------------------------------------------------------------------- the verdict
