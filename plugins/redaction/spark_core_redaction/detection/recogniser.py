@@ -87,12 +87,16 @@ class Recogniser:
         return spacy.load(self._model, exclude=unused)
 
     def _found(self, text: str) -> Iterator[Finding]:
+        text = _HALF.sub("\ufffd", text)  # the model reads whole letters only
         for start, piece in _pieces(text):
             for entity in self._language(piece).ents:
                 for kind, begin, end in _named(entity):
                     spelt = word_pattern(piece).findall(piece[begin:end])
                     identity = f"{kind}:{' '.join(map(fold, spelt))}"
                     yield Finding(kind, start + begin, start + end, identity, "", 0.8, self.name)
+
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
