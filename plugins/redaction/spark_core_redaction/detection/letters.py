@@ -7,6 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 __all__ = [
+    "CONTROLS",
     "MARKS",
     "UNSPACED",
     "WORD",
@@ -18,13 +19,17 @@ __all__ = [
     "word_pattern",
 ]
 
-#: Marks that stand on letters.
-MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff"
+#: Marks that stand on letters; in the scripts of India most vowels are such.
+MARKS = "".join(
+    chr(code)
+    for code in (*range(0x0300, 0x0E00), *range(0x1AB0, 0x1B00), *range(0x1DC0, 0x1E00))
+    if unicodedata.category(chr(code)).startswith("M")
+)
 
 #: Scripts that are written without spaces, or that hang endings on names: each of their
 #: letters is a word of its own.
 UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1100-\u11ff\u3040-\u30ff\u3130-\u318f"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1100-\u11ff\u3040-\u30fa\u30fc-\u30ff\u3130-\u318f"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
@@ -74,13 +79,17 @@ _AMID_LATIN = {"ν": "v", "η": "n", "υ": "u", "γ": "y", "ω": "w", "σ": "o",
                "ш": "w", "З": "3", "б": "6", "ո": "n"}  # fmt: skip
 
 
+#: Signs to machines that are no blanks.
+CONTROLS = "".join(chr(code) for code in (*range(0x09), *range(0x0E, 0x1C), 0x7F))
+
+
 def is_invisible(letter: str) -> bool:
     """Whether nothing is seen of it: it joins, splits, turns or hides."""
     if letter in "\u115f\u1160\u3164\uffa0\u034f\u2800\u180e":
         return True
     if "\ufe00" <= letter <= "\ufe0f" or "\U000e0000" <= letter <= "\U000e0fff":
         return True
-    return unicodedata.category(letter) == "Cf"
+    return letter == "\u0640" or unicodedata.category(letter) == "Cf" or letter in CONTROLS
 
 
 @lru_cache(maxsize=10_000)
@@ -124,7 +133,7 @@ def fold(word: str) -> str:
 @lru_cache(maxsize=100_000)
 def _folded(word: str) -> str:
     decomposed = unicodedata.normalize("NFKD", word.casefold())
-    return "".join(map(_heart, decomposed)).casefold()
+    return "".join(map(_heart, decomposed)).casefold() or word  # a lone mark is a word in Thai
 
 
 @lru_cache(maxsize=10_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from spark_core.contracts.detection import Finding
 
 from .known.following import Known
 from .known.index import KnownIndex
+from .letters import fold
 from .merging import KNOWN
 from .patterns import (
     days,
@@ -56,6 +58,21 @@ PATTERNS: Sequence[tuple[str, Pattern]] = (
 )
 
 
+#: What has a digit in any case: in most texts without one there is nothing to look for.
+NUMBERED: frozenset[Pattern] = frozenset(
+    {
+        net.ip_addresses,
+        money.ibans,
+        money.cards,
+        money.amounts,
+        telephones.telephones,
+        registers.national_ids,
+        days.birth_dates,
+    }
+)
+_DIGIT = re.compile(r"\d")
+
+
 class Shapes:
     """Finds what is written like something private, and what is known, in every view."""
 
@@ -63,6 +80,7 @@ class Shapes:
 
     def __init__(self, kinds: Collection[str], known: Known) -> None:
         self._patterns = [pattern for kind, pattern in PATTERNS if kind in kinds]
+        self._unnumbered = [pattern for pattern in self._patterns if pattern not in NUMBERED]
         self._known = known
 
     async def find(self, text: str) -> Sequence[Finding]:
@@ -90,8 +108,12 @@ class Shapes:
     def _read(self, text: str, index: KnownIndex) -> Iterator[Finding]:
         """What is in one view, where it stands there."""
         for match in index.find(text):
-            yield Finding(*match, 1.0, KNOWN)
-        for pattern in self._patterns:
+            yield _hanging_together(text, Finding(*match, 1.0, KNOWN))
+        has_digit = _DIGIT.search(text) is not None
+        for digits in _DIGITS.finditer(text) if has_digit else ():
+            if number := index.phone(digits[0]):
+                yield Finding("PHONE", *digits.span(), f"PHONE:{number}", "", 1.0, KNOWN)
+        for pattern in self._patterns if has_digit else self._unnumbered:
             for kind, start, end, value, score in pattern(text):
                 if kind == "PHONE":
                     value = index.phone(value) or value
@@ -109,6 +131,38 @@ def _finding(text: str, view: View, hit: Finding, start: int, end: int) -> Findi
         digest = hashlib.blake2b(text[first:last].encode(errors="surrogatepass"), digest_size=16)
         identity = f"ENCODED:{digest.hexdigest()}"
     return replace(hit, start=first, end=last, identity=identity)
+
+
+#: Names that a hyphen or an apostrophe joins to what stands before or behind them.
+_BEFORE = re.compile(r"(?<![\w'-])(?:[^\W\d_]{1,25}[-'])+$")
+_BEHIND = re.compile(r"(?:[-'][^\W\d_]{2,25})+")
+_SPLIT = re.compile(r"[^\W\d_]+").findall
+
+
+#: A telephone number that is known need not be written like one, nor stand alone.
+_DIGITS = re.compile(r"(?<!\d)\+?\d(?:[^\w\n]{0,3}_?\d){6,16}(?!\d)")
+
+
+def _hanging_together(text: str, found: Finding) -> Finding:
+    """*found* with what makes one name with it: all of Lee-Example, of O'Example.
+
+    But for such a prefix this may be another name than the known one, so it stands for itself.
+    """
+    if found.kind != "PERSON":
+        return found
+    before = _BEFORE.search(text[max(0, found.start - 30) : found.start])
+    behind = _BEHIND.match(text, found.end)
+    start, end = found.start, found.end
+    if before and all(word.istitle() or word.isupper() for word in _SPLIT(before[0])):
+        start -= len(before[0])
+    if behind and all(word[0].isupper() for word in _SPLIT(behind[0])):
+        end = behind.end()
+    if (start, end) == (found.start, found.end):
+        return found
+    if end == found.end and found.start - start <= 3 and text[found.start - 1] == "'":
+        return replace(found, start=start)
+    words = " ".join(map(fold, _SPLIT(text[start:end])))
+    return replace(found, start=start, end=end, identity=f"PERSON:{words}", part="")
 
 
 def _overlaps(finding: Finding, others: Sequence[Finding]) -> bool:

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .letters import MARKS, plain, visual
+from .letters import CONTROLS, MARKS, plain, visual
 
 __all__ = ["View", "views"]
 
@@ -90,9 +90,19 @@ def views(text: str) -> Iterator[View]:
     for _ in range(DEPTH):
         decoded = _rewritten(typed, _decodings(typed.text))
         if decoded is None:
-            return
+            break
         typed = _typed(decoded)
         yield typed
+    if turned := _rewritten(view, _turned(text)):
+        yield _typed(turned)
+
+
+def _turned(text: str) -> _Rewrites:
+    """What is shown from right to left, as it is seen."""
+    return ((*match.span(), match[0][::-1]) for match in _FROM_RIGHT.finditer(text))
+
+
+_FROM_RIGHT = re.compile("(?<=\u202e)[^\u202c\u202e\n]{2,500}")
 
 
 _Rewrites = Iterator[tuple[int, int, str]]
@@ -123,12 +133,15 @@ def _rewritten(view: View, rewrites: _Rewrites) -> View | None:
 
 def _typed(view: View) -> View:
     """*view* without what is not seen, in letters as they are typed."""
-    if view.text.isascii():
+    if view.text.isascii() and not _CONTROL.search(view.text):
         return view
-    odd = {letter for letter in set(view.text) if not letter.isascii() and plain(letter) != letter}
+    odd = {letter for letter in set(view.text) if plain(letter) != letter}
     if odd:
         view = _rewritten(view, _plain_letters(view.text, odd)) or view
     return _rewritten(view, _disguised(view.text)) or view
+
+
+_CONTROL = re.compile(f"[{CONTROLS}]")
 
 
 def _plain_letters(text: str, odd: set[str]) -> _Rewrites:
@@ -165,9 +178,11 @@ def _disguised(text: str) -> _Rewrites:
 _ENCODED = re.compile(
     r"""
     (?P<percent>(?:%[0-9A-Fa-f]{2})++)
-    |(?P<entity>&(?:\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)
+    |(?P<entity>&(?:\#\d{1,7};?|\#[xX][0-9A-Fa-f]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};))
     |(?P<escape>(?:\\u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}
-        |\\[nrtbf"'/\\])++)
+        |\\[0-7]{3}|\\[nrtbf"'/\\])++)
+    |(?P<broken>(?<=[^\W\d_])-\r?\n(?=[^\W\d_A-Z]))
+    |(?P<spaced>(?<![\w])(?:[0-9A-Fa-f]{2}[ :]){5,}[0-9A-Fa-f]{2}(?!\w))
     |(?P<quoted>(?:=[0-9A-F]{2})++|=\n)
     |(?P<wrapped>(?<![A-Za-z0-9+/=])(?:[A-Za-z0-9+/]{60,76}\r?\n)++[A-Za-z0-9+/]{0,76}={0,2})
     |(?P<base64>(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{4}){2,}+[A-Za-z0-9+/_-]{0,3}={0,2}
@@ -176,7 +191,7 @@ _ENCODED = re.compile(
     re.VERBOSE,
 )
 
-_MAY_BE = re.compile(r"[%&\\=]|[A-Za-z0-9+/_-]{8}")
+_MAY_BE = re.compile(r"[%&\\=]|-\r?\n|[0-9A-Fa-f]{2}[ :][0-9A-Fa-f]{2}|[A-Za-z0-9+/_-]{8}")
 
 
 def _decodings(text: str) -> _Rewrites:
@@ -205,6 +220,11 @@ def _bytes(written: str) -> _Rewrites:
         place += size
 
 
+def _broken(written: str) -> _Rewrites:
+    """The hyphen of a word that goes on in the next line."""
+    yield 0, len(written), ""
+
+
 def _entity(written: str) -> _Rewrites:
     yield 0, len(written), html.unescape(written)
 
@@ -212,7 +232,7 @@ def _entity(written: str) -> _Rewrites:
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _ESCAPE = re.compile(
     r"(\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2})"  # two halves of a letter
-    r"|\\(?:u\{([0-9A-Fa-f]+)\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})|(.))",
+    r"|\\(?:u\{([0-9A-Fa-f]+)\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})|([0-7]{3})|(.))",
     re.DOTALL,
 )
 
@@ -226,8 +246,10 @@ def _unescaped(match: re.Match[str]) -> str:
     if match[1]:
         halves = bytes.fromhex(match[1][2:6] + match[1][8:])
         return halves.decode("utf-16-be")
+    if match[7]:
+        return _ESCAPES.get(match[7], match[7])
     if match[6]:
-        return _ESCAPES.get(match[6], match[6])
+        return chr(int(match[6], 8))
     code = int(match[2] or match[3] or match[4] or match[5], 16)
     return "\ufffd" if code > 0x10FFFF or 0xD800 <= code < 0xE000 else chr(code)
 
@@ -251,7 +273,7 @@ _SEGMENT = re.compile(r"[^/]{8,}")
 
 def _base64(written: str) -> str | None:
     """What is written in base64, hexadecimal or either's relatives, where it is a text."""
-    bare = re.sub(r"[\r\n=]", "", written)
+    bare = re.sub(r"[\r\n= :]", "", written).removeprefix("0x")
     if bare.isdigit() or (bare.isalpha() and (bare[1:].islower() or bare.isupper())):
         return None  # a number or a word
     if len(bare) % 2 == 0 and len(bare) >= 16 and _HEXADECIMAL.fullmatch(bare):
@@ -282,6 +304,8 @@ _WAYS: dict[str, Callable[[str], _Rewrites]] = {
     "quoted": _bytes,
     "entity": _entity,
     "escape": _escape,
+    "broken": _broken,
+    "spaced": _block,
     "wrapped": _block,
     "base64": _block,
 }

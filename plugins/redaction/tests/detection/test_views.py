@@ -46,6 +46,10 @@ HIDDEN = {
     "escapes": "\\u0041da\\u0020Example",
     "hexadecimal escapes": "\\x41da Example",
     "quoted-printable": "Ada=20Exam=70le",
+    "octal escapes": "\\101da Example",
+    "entities without an end": "&#65&#100a Example",
+    "a word that goes on": "Ada Exam-\nple",
+    "controls": "A\x00da Ex\x1bample",
     "case": "aDA eXAMPLE",
     "underscore": "ada_example",
     "camel case": "AdaExample",
@@ -67,6 +71,8 @@ async def test_what_is_hidden_is_found(written: str) -> None:
         base64.urlsafe_b64encode("Grüße, Ada Example?>".encode()).decode().rstrip("="),
         base64.b64encode(base64.b64encode(b"Ada Example wrote")).decode(),
         b"Ada Example wrote".hex(),
+        b"Ada Example wrote".hex(" "),
+        "0x" + b"Ada Example wrote".hex(),
         base64.b64encode("Ada Example".encode("utf-16")).decode(),
     ],
 )
@@ -75,6 +81,13 @@ async def test_a_block_is_taken_as_a_whole(encoded: str) -> None:
     text = f"see {encoded} there"
     (finding,) = await Detection(known=[FakeKnownEntities([ADA])]).find(text)
     assert text[finding.start : finding.end] == encoded
+
+
+async def test_what_runs_from_right_to_left_is_read_as_it_is_seen() -> None:
+    """A name may be typed from its end and turned by a mark that nobody sees."""
+    text = "see \u202eelpmaxE adA\u202c there"
+    (finding,) = await Detection(known=[FakeKnownEntities([ADA])]).find(text)
+    assert text[finding.start : finding.end] == "elpmaxE adA"
 
 
 async def test_a_block_that_holds_more_is_nobody() -> None:

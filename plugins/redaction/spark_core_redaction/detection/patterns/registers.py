@@ -18,9 +18,13 @@ _M = r"(?:0[1-9]|1[0-2])"
 _SHAPES = {
     "us_ssn": r"\d{3}([- .\u2013])\d{2}\1\d{4}",
     "us_ein": r"\d{2}-\d{7}",
-    "gb_nino": r"[A-Za-z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-Da-d]",
+    "gb_nino": r"[A-Za-z]{2}[- .]?\d{2}[- .]?\d{2}[- .]?\d{2}[- .]?[A-Da-d]",
     "gb_nhs": r"\d{3} \d{3} \d{4}",
-    "cz_sk_rc": r"\d{2}[0-8]\d\d{2}/ ?\d{3,4}",
+    "gb_driver": r"[A-Z9]{5}\d{6}[A-Z9]{2}\d[A-Z]{2}",
+    "gb_account": r"\d{2}-\d{2}-\d{2} \d{8}",
+    "cz_sk_rc": r"\d{2}[0-8]\d\d{2} ?/ ?\d{3,4}",
+    "cz_account": r"(?:\d{1,6}-\d{2,10}|\d{6,10})/\d{4}",
+    "day_and_serial": rf"(?:\d{{2}}(?:{_M}|[257][0-9]|[68][0-2]){_D}|{_D}{_M}\d{{2}}) \d{{4}}",
     "at_svnr": rf"\d{{4}} {_D}{_M}\d{{2}}",
     "de_idnr": r"\d{2} \d{3} \d{3} \d{3}",
     "de_tax": r"\d{2,3}/\d{3,4}/\d{4,5}",
@@ -28,23 +32,36 @@ _SHAPES = {
     "de_card": r"(?=[A-Z0-9]*\d)[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8}\d?(?=[^A-Za-z0-9]|$)",
     "ch_ahv": r"756[. ]?\d{4}[. ]?\d{4}[. ]?\d{2}",
     "ch_uid": r"CHE[- ]?\d{3}\.?\d{3}\.?\d{3}",
-    "fr_nir": r"[1-478] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[ABab]) ?\d{3} ?\d{3}(?: ?\d{2})?",
+    "fr_nir": r"[1-478][- ]?\d{2}[- ]?(?:0[1-9]|1[0-2]|[2-9]\d)[- ]?(?:\d{2}|2[ABab])[- ]?\d{3}[- ]?\d{3}"
+    r"(?:[- ]?\d{2})?",
     "fr_siret": r"\d{3} \d{3} \d{3} \d{5}",
-    "it_cf": r"[A-Za-z]{6} ?[0-9LMNPQRSTUV]{2}[A-Za-z][0-9LMNPQRSTUV]{2} ?[A-Za-z][0-9LMNPQRSTUV]{3}[A-Za-z]",
-    "es_dni": r"\d{2}\.?\d{3}\.?\d{3}[- ]?[A-Za-z]",
+    "it_cf": r"[A-Za-z]{3} ?[A-Za-z]{3} ?[0-9LMNPQRSTUV]{2} ?[A-Za-z][0-9LMNPQRSTUV]{2} ?[A-Za-z][0-9LMNPQRSTUV]{3} ?[A-Za-z]",
+    "it_card": r"[A-Z]{2}\d{5}[A-Z]{2}",
+    "es_dni": r"\d{2}[. ]?\d{3}[. ]?\d{3}[- ]?[A-Z]|\d{8}-?[a-z]",
     "es_nie": r"[XYZxyz][- ]?\d{7}[- ]?[A-Za-z]",
-    "es_cif": r"[ABCDEFGHJNPQRSUVW][- ]?\d{7}[- ]?[0-9A-J]",
-    "be_nn": r"\d{2}\.\d{2}\.\d{2}[- ]\d{3}[.-]\d{2}",
+    "es_cif": r"[ABCDEFGHJNPQRSUVW][- ]?\d{2}\.?\d{3}\.?\d{2}[- ]?[0-9A-J]",
+    "be_nn": r"\d{2}[. ]?\d{2}[. ]?\d{2}[- ]\d{3}[.\- ]\d{2}",
     "pl_nip": r"\d{3}-\d{3}-\d{2}-\d{2}|\d{3}-\d{2}-\d{2}-\d{3}",
     "pl_card": r"[A-Z]{3} ?\d{6}",
     "se_dk_fi_lv_is": rf"(?:\d{{2}})?\d{{6}}[-+]\d{{4,5}}|{_D}{_M}\d{{2}}[-+A-FU-Y]\d{{3}}[0-9A-Y]",
     "no_fnr": rf"{_D}{_M}\d{{2}} \d{{5}}",
+    "ru_snils": r"\d{3}-\d{3}-\d{3}[ -]\d{2}",
+    "no_org": r"(?:NO ?)?\d{3} ?\d{3} ?\d{3} ?MVA",
+    "pt_card": r"\d{8} ?\d ?[A-Z]{2}\d",
     "hu_taj": r"\d{3}[- ]\d{3}[- ]\d{3}",
     "hu_tax": r"\d{8}-\d-\d{2}",
-    "ie_pps": r"\d{7}[A-Wa-w][A-IWa-iw]?",
+    "hu_person": rf"[1-8][- ]\d{{2}}{_M}{_D}[- ]\d{{4}}",
+    "hu_card": r"\d{6}[A-Z]{2}",
+    "ie_pps": r"\d{7} ?[A-W][A-IW]?|\d{7}[a-w][a-iw]?",
+    "au_medicare": r"\d{4} \d{5} \d(?:/\d)?",
+    "jp_corporate": r"\d-\d{4}-\d{4}-\d{4}",
+    "jp_residence": r"[A-Z]{2}\d{8}[A-Z]{2}",
+    "kr_brn": r"\d{3}-\d{2}-\d{5}",
     "in_aadhaar": r"\d{4}[ -]\d{4}[ -]\d{4}",
-    "in_pan": r"[A-Z]{5}\d{4}[A-Z]",
-    "br_cpf": r"\d{3}\.\d{3}\.\d{3}-\d{2}",
+    "in_gstin": r"\d{2}[A-Z]{5}\d{4}[A-Z][0-9A-Z]Z[0-9A-Z]",
+    "in_pan": r"[A-Z]{5} ?\d{4} ?[A-Z]|[a-z]{5}\d{4}[a-z]",
+    "in_voter": r"[A-Z]{3}\d{7}",
+    "br_cpf": r"\d{3}\.\d{3}\.\d{3}[-/]\d{2}",
     "br_cnpj": r"\d{2}\.\d{3}\.\d{3}/\d{4}-\d{2}",
     "mx_curp": r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[A-Z0-9]\d",
     "mx_rfc": r"[A-ZÑ&]{3,4}\d{6}[A-Z0-9]{3}",
@@ -52,24 +69,24 @@ _SHAPES = {
     "cl_rut": r"\d{1,2}\.\d{3}\.\d{3}-[\dKk]|\d{7,8}-[\dKk]",
     "co_nit": r"\d{3}\.\d{3}\.\d{3}-\d",
     "ca_sin": r"\d{3}([- ])\d{3}\1\d{3}",
-    "cn_ric": r"\d{6}(?:18|19|20)\d{2}\d{7}[\dXx]",
+    "cn_ric": r"\d{6} ?(?:18|19|20)\d{2}\d{4} ?\d{3}[\dXx]",
+    "cn_firm": r"9[1-3]\d{6}[0-9A-HJ-NPQRTUWXY]{9}[0-9A-HJ-NPQRTUWXY]",
     "kr_rrn": r"\d{6}-[0-9]\d{6}",
     "tw_id": r"[A-Z][1289]\d{8}",
     "hk_id": r"[A-Z]{1,2}\d{6} ?\([0-9A]\)",
     "sg_nric": r"[STFGMstfgm]\d{7}[A-Za-z]",
     "th_id": r"\d-\d{4}-\d{5}-\d{2}-\d",
     "my_ic": r"\d{6}-\d{2}-\d{4}",
-    "ru_snils": r"\d{3}-\d{3}-\d{3}[ -]\d{2}",
-    "ru_passport": r"\d{2} \d{2} \d{6}",
+    "ru_passport": r"\d{2} ?\d{2} \d{6}",
     "eu_vat": r"(?:AT|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|FR|GB|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|"
-    r"SI|SK|XI)[ -]?(?=[A-Z0-9. -]{0,8}\d{3})U?(?:[0-9A-Z]{0,2}\d[. ]?){7,12}(?:B\d{2}|[A-Z]{1,2})?",
+    r"SI|SK|XI)[ -]?(?=[A-Z0-9. -]{0,8}\d{3})(?:U ?)?(?:[0-9A-Z]{0,2}\d[. ]?){7,12}(?:B\.?\d{2}|[A-Z]{1,2})?",
     "za_il_solid": r"\d{9,18}",
     "passport": r"[A-Z]{1,2}\d{6,9}[A-Z]?(?!\w)|\d{2}[A-Z]{2}\d{5}",
-    "us_plate_license": r"[A-Z]\d{3}-\d{4}-\d{4}|[A-Z]\d{4}[- ]\d{5}[- ]\d{5}|[A-Z]\d{12,14}",
+    "us_plate_license": r"[A-Z]\d{3}-\d{4}-\d{4}|[A-Z]\d{3}-\d{3}-\d{2}-\d{3}-\d|[A-Z]\d{4}[- ]\d{5}[- ]\d{5}|[A-Z]\d{12,14}",
 }
 
 _ANY = re.compile(
-    r"(?<![\w.,/@#:+-])(?:"
+    r"(?<![\w.,/@#:+-])(?=[A-Za-zÑ& .-]{0,10}\d)(?:"
     + "|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()).replace(
         "\\1", "[- .\\u2013]"
     )
@@ -99,7 +116,7 @@ _LABELLED = re.compile(
     customer\ (?:id|number|no\.?)|kundennummer|kunden-?nr\.?|policy\ (?:number|no\.?)|
     身份证号?码?|マイナンバー|주민등록번호|护照号?码?|パスポート番号?
     )(?:\ (?:is|was|ist|lautet|est|es|è|je|:))?\s?[:#=]?\s?
-    (?P<value>(?=(?:[A-Za-z ./-]{0,4}\d){3})[A-Za-z0-9](?:[ ./-]?[A-Z0-9]){4,24}(?!\w))""",
+    (?P<value>(?=(?:[A-Za-z ./-]{0,4}\d){3})(?-i:[A-Za-z0-9](?:[ ./-]?[A-Z0-9]|[a-z]){4,24})(?!\w))""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -135,7 +152,7 @@ def _hit(text: str, match: re.Match[str]) -> Hit | None:
     if shape == "de_card" and sum(map(str.isdigit, value)) < 3:
         return None
     if shape in ("hu_taj", "ca_sin"):  # Telephone numbers are written so, too, and more often.
-        return Hit("NATIONAL_ID", *match.span(), value, 0.5)
+        return None if value.endswith("000000") else Hit("NATIONAL_ID", *match.span(), value, 0.5)
     return Hit("NATIONAL_ID", *match.span(), value, 1.0 if _is_valid(value) else 0.75)
 
 

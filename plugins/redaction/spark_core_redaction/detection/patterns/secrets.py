@@ -30,6 +30,8 @@ _PREFIXED = re.compile(
     |eyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{4,4000}(?:\.[A-Za-z0-9_-]{0,2000})?
     |ssh-(?:rsa|ed25519|dss)\ AAAA[A-Za-z0-9+/=]{20,1500}
     |\d{8,10}:AA[A-Za-z0-9_-]{30,40}
+    |dp\.[a-z]{2,5}\.[A-Za-z0-9]{20,64}|sl\.[A-Za-z0-9_-]{40,250}
+    |[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6,7}\.[A-Za-z0-9_-]{27,45}(?![A-Za-z0-9_.-])
     )""",
     re.VERBOSE,
 )
@@ -38,13 +40,14 @@ _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}(?:KEY|CERTIFICATE|MESSAGE)
 _KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{1,50}-----")
 
 _NAMED = re.compile(
-    r"""(?<![A-Za-z])(?:[A-Za-z0-9]{0,20}[_-])?(?:pass(?:word|wd|phrase|code)?|pwd|secret|api[ _-]?key|access[ _-]?key|
+    r"""(?<![A-Za-z])(?:[A-Za-z0-9]{0,20}[_-])?(?:pass(?:word|wd|phrase|code)?|pwd?|pw|secret|api[ _-]?key|access[ _-]?key|
     auth(?:orization)?[ _-]?token|token|private[ _-]?key|client[ _-]?secret|credentials?|kennwort|passwort|
     mot\ de\ passe|contraseña|senha|heslo|hasło|salasana|jelszó|wachtwoord|lösenord|пароль|
     密码|パスワード|비밀번호|pin(?:[ -]?code)?|otp|cvv2?|cvc)
-    (?:["']?\s{0,3}(?::=|[:=]|=>)\s{0,3}|\ (?:is|ist|est|es|je|lautet)\ (?=[^\s]{0,30}[\d!@\#$%^&*_-]))
+    (?:["']?\s{0,3}(?::=|[:=]|=>)\s{0,3}|[ ](?=["'][^\s"']{3,80}["'])|(?<=--password)[ ]|\ (?:is|ist|est|es|je|lautet)\ (?=[^\s]{0,30}[\d!@\#$%^&*_-]))
     (?:Bearer\ |Basic\ )?
-    (?P<quote>["'`]?)(?P<value>[^\s"'`,;<>]{3,200})""",
+    (?:(?P<quote>["'`])(?P<quoted>[^"'`\n]{3,200})(?P=quote)
+    |["'`]?(?P<value>[^\s"'`,;<>](?:[^\s"'`,;&<>]|[,;&](?!\s|\w{1,30}["']?\s?[=:]|$)){2,200}))""",
     re.IGNORECASE | re.VERBOSE,
 )
 _BEARER = re.compile(r"(?<!\w)(?:Bearer|Basic|Digest)\s{1,3}(?P<value>[A-Za-z0-9._~+/=-]{12,4000})")
@@ -52,7 +55,7 @@ _BEARER = re.compile(r"(?<!\w)(?:Bearer|Basic|Digest)\s{1,3}(?P<value>[A-Za-z0-9
 _LOGIN = re.compile(r"://(?P<value>[^\s/@:]{1,100}:[^\s/@]{1,200})@")
 
 #: What may be a key by its looks.
-_TOKEN = re.compile(r"(?<![A-Za-z0-9+/=_.-])[A-Za-z0-9+/_-]{20,4096}={0,2}(?![A-Za-z0-9+/_=])")
+_TOKEN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,4096}={0,2}(?![A-Za-z0-9+/_=])")
 _UUID = re.compile(
     r"(?<![\w-])[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![\w-])"
 )
@@ -64,7 +67,12 @@ def secrets(text: str) -> Iterator[Hit]:
     for match in _PREFIXED.finditer(text):
         yield _hit(*match.span(), text)
     yield from _keys(text)
-    for pattern in (_NAMED, _BEARER, _LOGIN):
+    for match in _NAMED.finditer(text):
+        if match["quoted"]:
+            yield Hit("SECRET", *match.span("quoted"), match["quoted"], 1.0)
+        else:
+            yield _hit(*match.span("value"), text)
+    for pattern in (_BEARER, _LOGIN):
         for match in pattern.finditer(text):
             yield _hit(*match.span("value"), text)
     for match in _TOKEN.finditer(text):
@@ -121,7 +129,7 @@ def _entropy(token: str) -> float:
 _BASE58 = "1-9A-HJ-NP-Za-km-z"
 _COIN = re.compile(
     rf"""(?<![A-Za-z0-9])(?:
-    0x[0-9a-fA-F]{{40}}(?:[0-9a-fA-F]{{24}})?
+    0[xX][0-9a-fA-F]{{40}}(?:[0-9a-fA-F]{{24}})?|G[A-Z2-7]{{55}}
     |(?:bc1|tb1|ltc1|bcrt1)[02-9ac-hj-np-z]{{6,87}}|(?:BC1|TB1|LTC1)[02-9AC-HJ-NP-Z]{{6,87}}
     |(?:addr1|stake1|cosmos1|osmo1|terra1|bnb1|zs1)[02-9ac-hj-np-z]{{20,110}}
     |(?:bitcoincash:|ecash:)?[qp][02-9ac-hj-np-z]{{41}}

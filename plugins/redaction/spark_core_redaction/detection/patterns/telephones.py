@@ -29,15 +29,19 @@ _AMERICAN = re.compile(
 
 #: With a leading zero or an area in brackets: 0664/123 45 67, (02) 9876 5432, 06-12345678.
 _AT_HOME = re.compile(
-    rf"(?<![A-Za-z\d_.,:/-])(?:\(\d{{1,5}}\){_GAP}|0{_GAP}(?=[1-9]))(?:\d[ \u00a0.\-/]{{0,2}}){{5,13}}(?<=\d){_EXTENSION}(?![\d:])",
+    rf"(?<![A-Za-z\d_.,:/-])(?:(?:8[ .\-/]{{0,2}})?\(\d{{1,5}}\){_GAP}|\(0\d[ ./-]\d{{1,4}}\){_GAP}|0{_GAP}(?=[1-9]))(?:\d[ \u00a0.\-/]{{0,2}}){{5,13}}(?<=\d){_EXTENSION}(?![\d:])",
     re.IGNORECASE,
 )
 
 #: In groups without a zero: 603 123 456, 91 234 56 78, 9123 4567, 41 12 34 56.
 _GROUPED = re.compile(
-    r"(?<![A-Za-z\d_.,:/+-])\d{2,4}(?:([ \u00a0.\-])\d{2,4})(?:\1\d{2,4}){1,4}(?![A-Za-z\d_:/]|[.,\-]\d)"
+    rf"(?<![A-Za-z\d_.,:/+-])\d{{2,4}}(?:([ \u00a0.\-/])\d{{2,4}})(?:\1\d{{2,4}}){{1,4}}{_EXTENSION}(?![A-Za-z\d_:/]|[.,\-]\d)",
+    re.IGNORECASE,
 )
-_PAIR = re.compile(r"(?<![A-Za-z\d_.,:/+-])\d{3,5}[ \-]\d{4,6}(?![A-Za-z\d_:/]|[.,\-]\d)")
+_PAIR = re.compile(
+    rf"(?<![A-Za-z\d_.,:/+-])\d{{3,5}}[ .\-/]\d{{4,6}}{_EXTENSION}(?![A-Za-z\d_:/]|[.,\-]\d)",
+    re.IGNORECASE,
+)
 
 #: All digits in one.
 _SOLID = re.compile(r"(?<![A-Za-z\d_.,:/+#-])\d{7,12}(?![A-Za-z\d_:/]|[.,\-]\d)")
@@ -110,14 +114,19 @@ def _may_be(text: str, match: re.Match[str], pattern: re.Pattern[str]) -> bool:
     if _CONTEXT.search(text, max(0, match.start() - 45), match.start()):
         return digits >= 6
     if pattern is _GROUPED:
-        return _looks_grouped(written, digits)
-    return pattern is _SOLID and digits >= 9
+        return _looks_grouped(written)
+    return digits >= 9 if pattern is _SOLID else _HALVES.fullmatch(written) is not None
 
 
-def _looks_grouped(written: str, digits: int) -> bool:
+#: Eight digits in two groups, as in Singapore, Hong Kong and Norway; not a range of round numbers.
+_HALVES = re.compile(r"[2-9]\d{3}[ -](?!\d{2}00(?!\d))\d{4}(?!\d)(?:\D.*)?")
+
+
+def _looks_grouped(written: str) -> bool:
     groups = re.findall(r"\d+", written)
-    if all(len(group) == 3 for group in groups[1:]) and "." in written:
+    digits = sum(map(len, groups))
+    if set(groups[1:]) == {"000"}:
+        return False  # 100 000 000
+    if all(len(group) == 3 for group in groups[1:]) and "." in written and len(groups[0]) < 3:
         return False  # 1.234.567
-    if digits == 8 and len(groups) == 2:
-        return False
-    return 8 <= digits <= 12 and len(groups) >= 3
+    return 8 <= digits <= 15 and len(groups) >= 3
