@@ -45,6 +45,7 @@ def change(office, name: str, **spec) -> str:
     return told
 
 
+@pytest.mark.slow
 async def test_a_service_that_swarm_takes_back_itself_is_refused(office):
     """It would begin the old one as its own rule says, perhaps with two at once."""
     told = change(

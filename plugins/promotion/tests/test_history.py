@@ -94,3 +94,18 @@ async def test_what_was_declared_then_holds_for_whoever_goes_on(history, make):
     found = await history.find("p1")
     assert found.declared == make(1).declared
     assert "declared" not in found.model_dump()
+
+
+async def test_what_somebody_went_on_with_is_not_taken_for_what_it_was(history, leases, make):
+    """Who looked before that is sent away, and changes nothing of the record."""
+    promotion = make(1)
+    await history.admit(promotion, None)
+    async with leases.hold("promotion") as lease:
+        await history.end(promotion, Outcome.HALTED, lease)
+        seen = await history.newest("engine")
+        again = await history.admit_again(seen, None, "goes on", back=False)
+        await history.end(again, Outcome.READY, lease)
+    ended = await history.newest("engine")
+    with pytest.raises(Conflict, match="meanwhile"):
+        await history.admit_again(seen, None, "goes on", back=True)
+    assert await history.newest("engine") == ended

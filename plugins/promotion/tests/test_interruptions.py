@@ -117,6 +117,7 @@ async def test_a_start_period_that_is_no_whole_second_comes_back(office):
     assert office.start_period_s() == 2.5
 
 
+@pytest.mark.slow
 async def test_what_somebody_brought_to_its_end_is_not_taken_for_unfinished(office, monkeypatch):
     """They went on with it between the look and the admission."""
     office.at("copied", lambda: office.put(b"theirs"))

@@ -50,6 +50,7 @@ async def test_b_order_of_a_promotion(office):
     assert phases(shown.events) == phases(events)
 
 
+@pytest.mark.slow
 async def test_b_no_restart_only_puts_the_binary_in_place(office):
     """The service goes on with the inode that it has."""
     task = office.tasks()[0]["ID"]
