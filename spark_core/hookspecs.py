@@ -145,7 +145,8 @@ def spark_register_text_detectors() -> Iterable[Provider[TextDetector]]:
 @hookspec
 def spark_register_known_entities() -> Iterable[Provider[KnownEntities]]:
     """Offer the names and numbers of known people and firms, to be looked for in texts. Those
-    that are not configured are left out.
+    that are not configured are left out. Of those that are ``FollowedEntities``, too, only what
+    has changed is read again.
     """
     return ()
 

@@ -261,7 +261,7 @@ async def load(count: int) -> Loaded:
     return Loaded(took, size, statistics.median(changes))
 
 
-def loaded(count: int, runs: int = 5) -> Loaded:
+def loaded(count: int, runs: int = 7) -> Loaded:
     """The least that new processes took: others may have been busy beside some of them."""
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         each = list(pool.map(_loaded_here, [count] * runs))

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import PATIENCE, Exit, Serve
+from ..gateway.conftest import PATIENCE
+from .conftest import Exit, Serve
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +66,7 @@ def served(serve: Serve, crm: Path) -> Exit:
 
 async def left_everywhere(served: Exit) -> set[str]:
     """What is left of the text: the same, asked as often as it takes to reach all workers."""
-    asked, texts = served.folder / "asked", set()
+    asked, texts = served.folder / "asked", set[str]()
     asked.unlink(missing_ok=True)
     async with asyncio.timeout(PATIENCE):
         while not texts or len(set(asked.read_text().split())) < WORKERS:

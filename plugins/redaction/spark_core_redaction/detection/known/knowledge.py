@@ -44,12 +44,18 @@ class Knowledge:
         for table, leads in self._leads.items():
             leads.add(_all(terms, table))
         self._squeezed.add(_all(terms, "squeezed"))
+        for each in terms:
+            for words, length in each.lengths:
+                self._lengthen(words, length)
+
+    def _lengthen(self, words: Sequence[str], length: int) -> None:
+        """*words* stand in names of this *length*, a bit, too."""
         longer = self._longer
-        for word, lengths in _all(terms, "lengths"):
+        for word in words:
             before = longer.get(word)
             if before is None:
                 before = self._lengths.get(word) or 0
-            longer[word] = before | lengths
+            longer[word] = before | length
 
     def forget(self, entities: Sequence[KnownEntity]) -> None:
         """Know *entities* once less; their words may stay known as parts of whatever names."""

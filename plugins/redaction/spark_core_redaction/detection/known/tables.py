@@ -78,6 +78,11 @@ class Leads(Generic[K]):
         """Let each key lead to its owner, once more."""
         changes = self._changes
         before = self._table.get
+        leads = list(leads)
+        fresh = dict(leads)
+        if len(fresh) == len(leads) and not len(self._table) and changes.keys().isdisjoint(fresh):
+            changes.update(fresh)  # in one go: at first nearly all are so
+            return
         for key, owner in leads:
             if key in changes:
                 self._join(key, changes[key], owner)

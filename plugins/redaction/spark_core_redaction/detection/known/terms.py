@@ -35,7 +35,7 @@ class Terms:
         self._owner = entity.id
         self.firms: dict[str, str] = {}
         self.wholes: dict[str, str] = {}  # whole names by their sorted words
-        self.lengths: dict[str, int] = {}  # of each word: in names of which lengths, as bits
+        self.lengths: list[tuple[list[str], int]] = []  # words, and the bit of how many there are
         self.families: dict[str, str] = {}
         self.givens: dict[str, str] = {}
         self.initials: dict[str, str] = {}  # of its owner: one of a given, one of a family name
@@ -101,10 +101,9 @@ class Terms:
     def _parts(self, given: list[str], family: list[str]) -> None:
         for word in given:
             self.givens[word] = self._owner
-            self.lengths.setdefault(word, 0)
         for word in family:
             self.families[word] = self._owner
-            self.lengths.setdefault(word, 0)
+        self.lengths.append((given + family, 0))
         if given and family:
             letters, known = given[0][0] + family[-1][0], self.initials.get(self._owner, "")
             if not known.startswith(letters):
@@ -115,9 +114,7 @@ class Terms:
             return
         if len(words) > LONGEST:
             words = words[:LONGEST]
-        lengths, bit = self.lengths, 1 << len(words)
-        for word in words:
-            lengths[word] = lengths.get(word, 0) | bit
+        self.lengths.append((words, 1 << len(words)))
         self.wholes.setdefault(key_of(words), owner)
         self.squeezed[hash("".join(words))] = ""
         if len(words) == 2:
