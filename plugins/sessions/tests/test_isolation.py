@@ -61,10 +61,12 @@ async def test_a_processor_that_calls_os_exit_is_named(run, folder):
     assert await failed(run, folder, "exit") == "it ended its process with exit code 7"
 
 
+@pytest.mark.slow
 async def test_a_processor_that_aborts_is_named(run, folder):
     assert await failed(run, folder, "abort") == "its process was ended by SIGABRT"
 
 
+@pytest.mark.slow
 async def test_a_processor_that_calls_sys_exit_is_named(run, folder):
     assert (await failed(run, folder, "sysexit")).startswith("SystemExit")
 
@@ -97,7 +99,14 @@ async def test_what_left_with_the_pipes_holds_nobody_up(run, folder):
         os.kill(int(folder.seen_file.with_name("child").read_text()), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("what", ["object", "huge", "less"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "object",
+        pytest.param("huge", marks=pytest.mark.slow),
+        pytest.param("less", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_count_that_is_none_is_0(run, folder, what):
     """The processor did its work: the file is done."""
     folder.write("ada/1.jsonl", {"do": what})
