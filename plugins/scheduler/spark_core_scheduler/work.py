@@ -52,7 +52,7 @@ class Worker:
         except SparkError as error:
             return Ended(RunState.FAILED, f"{error.code}: {error.message}")
         except Exception as error:
-            return Ended(RunState.FAILED, f"failed: {type(error).__name__}")
+            return _failed(error)
 
     async def _invoke(self, job: Planned) -> Ended:
         """Run the operation. When its time is over it is cancelled, and in flight until it ends."""
@@ -73,6 +73,8 @@ class Worker:
         ended = Ended(RunState.INTERRUPTED, "interrupted")
         try:
             ended = await self._call(job, run, call)
+        except Exception as error:
+            ended = _failed(error)
         finally:
             await self._record(job, run, ended)
         return ended
@@ -109,7 +111,8 @@ class Worker:
     async def _ask(self, call: Call, run: Run) -> Ended:
         headers = {b"Idempotency-Key": run.key.encode()}
         if call.token is not None:  # as bytes: it may hold any signs
-            headers[b"Authorization"] = b"Bearer " + call.token.get_secret_value().encode()
+            token = call.token.get_secret_value().encode(errors="surrogateescape")
+            headers[b"Authorization"] = b"Bearer " + token
         url = httpx.URL(call.url)
         client = await self._client(str(url.copy_with(raw_path=b"/", fragment=None)))
         body = None if call.body is None else call.body
@@ -133,6 +136,11 @@ class Worker:
             client.timeout = httpx.Timeout(None, connect=5.0)
             self._clients[origin] = await self._stack.enter_async_context(client)
         return self._clients[origin]
+
+
+def _failed(error: Exception) -> Ended:
+    """What nobody foresaw; its text may quote anything."""
+    return Ended(RunState.FAILED, f"failed: {type(error).__name__}")
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -238,6 +239,21 @@ async def test_where_nobody_listens_it_has_failed(open_doing: Open) -> None:
     async with open_doing() as doing:
         job = Planned("call", "every 1m", Call("http://127.0.0.1:1/x"))
         assert await doing(job) == Ended(RunState.FAILED, "ConnectError")
+
+
+async def test_a_call_that_cannot_even_be_made_is_audited_as_failed(open_doing: Open) -> None:
+    async with open_doing() as doing:
+        ended = await doing(Planned("call", "every 1m", Call("http://host:port/")))
+        assert (ended.state, ended.outcome) == (RunState.FAILED, "failed: InvalidURL")
+        [entry] = await doing.audit.entries()
+        assert (entry.outcome, entry.detail["outcome"]) == ("failed", "failed: InvalidURL")
+
+
+async def test_e16_a_token_of_any_bytes_is_sent_as_it_is(open_doing: Open, server: Server) -> None:
+    """As the environment of a process may have it."""
+    async with open_doing() as doing:
+        await doing(calling(server, token=SecretStr(os.fsdecode(b"secret\xff"))))
+    assert b"Authorization: Bearer secret\xff\r\n" in server.head
 
 
 async def test_e17_a_call_is_in_flight_while_the_server_still_works(
