@@ -327,12 +327,12 @@ def _all_found(index: KnownIndex) -> tuple[set[int], list[bool]]:
     return letters, [index.knows(fold(word)) for word in squeezed]
 
 
-@given(st.lists(st.integers(0, 120), max_size=200), st.integers(0, 119))
-def test_a_name_of_many_is_known_as_long_as_one_bears_it(gone: list[int], last: int) -> None:
+@pytest.mark.parametrize("last", [0, 119])
+def test_a_name_of_many_is_known_as_long_as_one_bears_it(last: int) -> None:
     """Also where it is of too many to be counted."""
     told = Told(knowledge := Knowledge())
     told.put({str(n): [KnownEntity(str(n), names=("Jan Novak",))] for n in range(120)})
-    told.put({str(n): [] for n in gone if n != last})
+    told.put({str(n): [] for n in range(120) if n != last})
     assert [w for w, _ in found(knowledge.index(), "Jan Novak")] == ["Jan Novak"]
 
 
