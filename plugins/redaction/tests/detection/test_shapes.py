@@ -160,6 +160,18 @@ async def test_a_shape_is_found_whole(kind: str, written: str) -> None:
         assert (kind, written) in await found(text), text
 
 
+NUMBERS = {"IP", "MAC", "IBAN", "CARD", "PHONE", "NATIONAL_ID", "SECRET", "CRYPTO"}
+
+
+@pytest.mark.parametrize(("kind", "written"), [s for s in SHAPES if s[0] in NUMBERS])
+async def test_a_number_needs_no_spaces_around_it(kind: str, written: str) -> None:
+    """Chinese and Japanese sentences have none."""
+    text = f"号码{written}的"
+    findings = await Detection().find(text)
+    covered = {place for f in findings for place in range(f.start, f.end)}
+    assert covered >= {n for n in range(2, len(text) - 1) if text[n].isalnum()}
+
+
 @pytest.mark.parametrize(
     ("text", "day"),
     [

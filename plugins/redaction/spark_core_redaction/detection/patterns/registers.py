@@ -81,16 +81,16 @@ _SHAPES = {
     "eu_vat": r"(?:AT|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|FR|GB|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|"
     r"SI|SK|XI)[ -]?(?=[A-Z0-9. -]{0,8}\d{3})(?:U ?)?(?:[0-9A-Z]{0,2}\d[. ]?){7,12}(?:B\.?\d{2}|[A-Z]{1,2})?",
     "za_il_solid": r"\d{9,18}",
-    "passport": r"[A-Z]{1,2}\d{6,9}[A-Z]?(?!\w)|\d{2}[A-Z]{2}\d{5}",
+    "passport": r"[A-Z]{1,2}\d{6,9}[A-Z]?(?![A-Za-z0-9_])|\d{2}[A-Z]{2}\d{5}",
     "us_plate_license": r"[A-Z]\d{3}-\d{4}-\d{4}|[A-Z]\d{3}-\d{3}-\d{2}-\d{3}-\d|[A-Z]\d{4}[- ]\d{5}[- ]\d{5}|[A-Z]\d{12,14}",
 }
 
 _ANY = re.compile(
-    r"(?<![\w.,/@#:+-])(?=[A-Za-zÑ& .-]{0,10}\d)(?:"
+    r"(?<![A-Za-z0-9_.,/@#:+-])(?=[A-Za-zÑ& .-]{0,10}\d)(?:"
     + "|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()).replace(
         "\\1", "[- .\\u2013]"
     )
-    + r")(?![\w/@]|[-.,]\d)"
+    + r")(?![A-Za-z0-9_/@]|[-.,]\d)"
 )
 
 #: Behind such a word whatever has digits is a number of that sort.
@@ -116,7 +116,7 @@ _LABELLED = re.compile(
     customer\ (?:id|number|no\.?)|kundennummer|kunden-?nr\.?|policy\ (?:number|no\.?)|
     身份证号?码?|マイナンバー|주민등록번호|护照号?码?|パスポート番号?
     )(?:\ (?:is|was|ist|lautet|est|es|è|je|:))?\s?[:#=]?\s?
-    (?P<value>(?=(?:[A-Za-z ./-]{0,4}\d){3})(?-i:[A-Za-z0-9](?:[ ./-]?[A-Z0-9]|[a-z]){4,24})(?!\w))""",
+    (?P<value>(?=(?:[A-Za-z ./-]{0,4}\d){3})(?-i:[A-Za-z0-9](?:[ ./-]?[A-Z0-9]|[a-z]){4,24})(?![A-Za-z0-9_]))""",
     re.IGNORECASE | re.VERBOSE,
 )
 

@@ -50,14 +50,16 @@ _NAMED = re.compile(
     |["'`]?(?P<value>[^\s"'`,;<>](?:[^\s"'`,;&<>]|[,;&](?!\s|\w{1,30}["']?\s?[=:]|$)){2,200}))""",
     re.IGNORECASE | re.VERBOSE,
 )
-_BEARER = re.compile(r"(?<!\w)(?:Bearer|Basic|Digest)\s{1,3}(?P<value>[A-Za-z0-9._~+/=-]{12,4000})")
+_BEARER = re.compile(
+    r"(?<![A-Za-z0-9_])(?:Bearer|Basic|Digest)\s{1,3}(?P<value>[A-Za-z0-9._~+/=-]{12,4000})"
+)
 
 _LOGIN = re.compile(r"://(?P<value>[^\s/@:]{1,100}:[^\s/@]{1,200})@")
 
 #: What may be a key by its looks.
 _TOKEN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,4096}={0,2}(?![A-Za-z0-9+/_=])")
 _UUID = re.compile(
-    r"(?<![\w-])[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![\w-])"
+    r"(?<![A-Za-z0-9_-])[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![A-Za-z0-9_-])"
 )
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 
