@@ -31,7 +31,7 @@ class Gate:
 
     def __init__(self, token: SecretStr | None) -> None:
         text = token.get_secret_value().strip() if token is not None else ""
-        self._token = text.encode() if len(text) >= SHORTEST else None
+        self._token = text.encode(errors="surrogateescape") if len(text) >= SHORTEST else None
         self._is_open = not text
         self._warned = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 from pydantic import BaseModel
@@ -120,6 +121,14 @@ async def test_e16_a_token_that_is_not_ascii_is_compared_and_no_error(guarded):
     async with guarded(token) as client:
         sent = bearer(token.encode().decode("latin-1"))  # its bytes as UTF-8, as programs send it
         assert (await client.post("/api/admin/run", headers=sent)).status_code == 200
+
+
+async def test_e16_a_token_may_be_any_bytes(guarded):
+    """As the environment of a process may have it, where they are no UTF-8."""
+    async with guarded(os.fsdecode(b"\xff" * 32)) as client:
+        for shown, status in (("\xff" * 32, 200), ("\xfe" * 32, 403)):
+            answer = await client.post("/api/admin/run", headers=bearer(shown))
+            assert answer.status_code == status
 
 
 async def test_e16_both_sides_strip_the_token(guarded):
