@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spark_core_redaction.detection.detecting import Detection
+from spark_core_redaction.detection.known.knowledge import indexed
 from spark_core_redaction.drafts import Draft
 from spark_core_redaction.forms import Form, Mention
 from spark_core_redaction.placeholders import written
 from spark_core_redaction.restoring import Restorer
 
 from spark_core.contracts.detection import KnownEntity
+
+#: How many texts the slow one tries.
+EXAMPLES = int(os.environ.get("SPARK_REDACTION_EXAMPLES", "100000"))
 
 NAMES = (
     "Ada Example", "Ben Sampleworth", "Jörg Beispielmann", "Éloïse Exemplaire", "Jana Vzorníková",
@@ -87,6 +92,61 @@ def test_whoever_is_known_is_gone_in_any_spelling_and_comes_back(
     known = [value.casefold() for value in (*NAMES, *FACTS)]
     assert [value for value in known if value in out.text.casefold()] == []
     assert len(out.placeholders) == len(draft.pieces)
+
+
+GLUED = st.lists(
+    st.sampled_from([*NAMES, *FACTS, *OTHER, "Kranz", "x", "7", "KD-", "@", "\u0301", "\u200b"])
+    | st.text(max_size=3),
+    max_size=6,
+).map("".join)  # fmt: skip
+
+
+def leaves_nobody(runner: asyncio.Runner, detection: Detection, text: str) -> bool:
+    """Whether *text* leaves; then without anybody known, and it comes back."""
+    draft = Draft.of(text, runner.run(detection.find(text)))
+    keys = numbered([piece.mention for piece in draft.pieces])
+    out = draft.written(keys)
+    if runner.run(detection.verify(out.text, out.placeholders)):
+        return False  # it is withheld
+    assert Restorer({key: m.form for m, key in keys.items()}).restore(out.text) == text
+    assert [value for value in (*NAMES, *FACTS) if value in out.text] == []
+    return True
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(GLUED)
+def test_whoever_is_known_never_leaves_though_glued_to_anything(
+    runner: asyncio.Runner, detection: Detection, text: str
+) -> None:
+    leaves_nobody(runner, detection, text)
+
+
+@pytest.mark.slow
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(GLUED | TEXTS)
+def test_whoever_is_known_never_leaves_in_a_hundred_thousand_texts(
+    runner: asyncio.Runner, detection: Detection, text: str
+) -> None:
+    leaves_nobody(runner, detection, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AdaAda ExamplePERSON_1", "xC-48001", "C-48001s", "C-48002C-48003Jana VzorníkováC-48004",
+        "abcAda Examplexyz", "Ben SampleworthAda Example", "C-48005\u0301", "7Ada Example7",
+    ],
+)  # fmt: skip
+def test_what_is_glued_is_found_and_not_only_withheld(
+    runner: asyncio.Runner, detection: Detection, text: str
+) -> None:
+    assert leaves_nobody(runner, detection, text)
+
+
+def test_a_short_number_within_a_longer_one_is_another() -> None:
+    """Else a hundred thousand customers' numbers would be in every number."""
+    index = indexed([KnownEntity("1", numbers=("48000",))])
+    assert [match.start for match in index.find("48000, 148000 and A48000")] == [0, 19]
 
 
 def numbered(mentions: Sequence[Mention]) -> dict[Mention, str]:

@@ -74,12 +74,14 @@ def _look(text: str, index: KnownIndex, kinds: Collection[str]) -> Iterator[Find
             for match in pattern.finditer(text):
                 yield _left(kind, *match.span())
     yield from _names(text, index)
+    for known in index.glued(text):
+        yield _left(known.kind, known.start, known.end)
     for match in _DIGITS.finditer(text):
         if index.phone(match[0]):
             yield _left("PHONE", *match.span())
 
 
-_DIGITS = re.compile(r"(?<!\w)\+?\d(?:[ ().\-/]{0,3}\d){6,17}(?!\w)")
+_DIGITS = re.compile(r"(?<!\d)\+?\d(?:[ ().\-/]{0,3}\d){6,17}(?!\d)")
 
 
 def _left(kind: str, start: int, end: int) -> Finding:

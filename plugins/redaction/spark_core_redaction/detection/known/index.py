@@ -10,17 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice, product
 from typing import NamedTuple, TypeAlias
 
 from ..letters import fold, is_capitalised, word_pattern
 from .endings import stems
+from .glued import Beginnings, joins, rows
 from .tables import Owners, Table, each
 from .terms import LONGEST, TAIL, digits_of, key_of, words_of
 from .vocabulary import COMMON, MONTHS, TITLES
 
 __all__ = ["KnownIndex", "Match", "Tables", "is_telling"]
+
+
+#: Fewer digits are in many a longer number by chance.
+PLENTY = 8
 
 
 class Match(NamedTuple):
@@ -51,6 +55,7 @@ class Tables:
     numbers: Table[str, Owners]
     tails: Table[str, Owners]
     towns: Table[str, Owners]
+    beginnings: Beginnings
 
 
 class KnownIndex:
@@ -72,7 +77,40 @@ class KnownIndex:
         known = {word for word in set(spelt) if self._read(word)}
         places = [place for place, word in enumerate(spelt) if word in known]
         found = self._named(text, words, known, places)
-        return [*self._told_apart(text, found), *self._counted(text, words, spelt)]
+        whole = [*self._told_apart(text, found), *self._counted(text, words, spelt)]
+        return [*whole, *(g for g in self.glued(text) if not any(_within(g, m) for m in whole))]
+
+    def glued(self, text: str) -> Iterator[Match]:
+        """Whole names of several words, and numbers, that have no boundary before or behind."""
+        if not self._tables.beginnings.sizes:
+            return
+        row, places = rows(text)
+        end = 0
+        for at in self._tables.beginnings.within(row):
+            if at < end:
+                continue
+            for size in self._tables.beginnings.sizes:
+                value = row[at : at + size]
+                if len(value) < size:
+                    continue
+                match = self._stuck(text, value, places[at], places[at + size - 1] + 1)
+                if match is not None:
+                    end = at + size
+                    yield match
+                    break
+
+    def _stuck(self, text: str, value: str, start: int, end: int) -> Match | None:
+        """*value*, if it is known and stands so that words would not show it."""
+        before, behind = text[max(start - 1, 0) : start], text[end : end + 1]
+        if kinds := each(self._tables.numbers.get(value)):
+            if len(value) < PLENTY and value.isdigit() and any(map(str.isdigit, (before, behind))):
+                return None
+            return Match(kinds[0], start, end, f"{kinds[0]}:{value}")
+        if not self.knows(value) or not (before.isalnum() or behind.isalnum()):
+            return None
+        words = words_of(text[start:end])
+        owners = self._tables.wholes.get(key_of(words)) if len(words) > 1 else None
+        return None if owners is None else self._match(owners, start, end, text)
 
     def phone(self, digits: str) -> str | None:
         """The known number that *digits* are, written with or without its country."""
@@ -264,13 +302,11 @@ class KnownIndex:
         return found
 
 
-_DIGITS = re.compile(r"(?<!\w)\+?\d(?:[ \u00a0().\-/]{0,3}\d){5,17}(?!\w)")
+_DIGITS = re.compile(r"(?<!\d)\+?\d(?:[ \u00a0().\-/]{0,3}\d){5,17}(?!\d)")
 
 
-@lru_cache(maxsize=1000)
-def _joins(gap: str) -> bool:
-    """Whether words with *gap* between them may be one name."""
-    return gap.count("\n") < 2 and not gap.strip(" ,.-\u00a0\n\r\t'_&/+\"()·・‐–")
+def _within(match: Match, other: Match) -> bool:
+    return other.start <= match.start and match.end <= other.end
 
 
 def _group(text: str, words: list[_Word], place: int, known: set[str]) -> list[int]:
@@ -279,7 +315,7 @@ def _group(text: str, words: list[_Word], place: int, known: set[str]) -> list[i
     end = words[place].end()
     for next_ in range(place + 1, min(place + LONGEST + 2, len(words))):
         word = words[next_]
-        if word.start() - end > 4 or not _joins(text[end : word.start()]):
+        if not joins(text[end : word.start()]):
             break
         end = word.end()
         if word[0] in known:

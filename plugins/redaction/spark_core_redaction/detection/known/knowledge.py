@@ -10,6 +10,7 @@ from typing import Any
 
 from spark_core.contracts.detection import KnownEntity
 
+from .glued import Beginnings
 from .index import KnownIndex, Tables
 from .tables import Leads, Table
 from .terms import Terms
@@ -30,13 +31,15 @@ class Knowledge:
         self._squeezed = Leads[int]()
         self._lengths: Table[str, int] = Table()
         self._longer: dict[str, int | None] = {}
+        self._beginnings = Beginnings()
 
     def index(self) -> KnownIndex:
         """An index of all that is known now, which stays as it is."""
         if self._longer:
             self._lengths, self._longer = self._lengths.changed(self._longer), {}
         tables = {name: leads.table() for name, leads in self._leads.items()}
-        return KnownIndex(Tables(self._lengths, self._squeezed.table(), **tables))
+        squeezed = self._squeezed.table()
+        return KnownIndex(Tables(self._lengths, squeezed, **tables, beginnings=self._beginnings))
 
     def learn(self, entities: Sequence[KnownEntity]) -> None:
         """Know *entities*, once more."""
@@ -44,6 +47,7 @@ class Knowledge:
         for table, leads in self._leads.items():
             leads.add(_all(terms, table))
         self._squeezed.add(_all(terms, "squeezed"))
+        self._beginnings.add(value for each in terms for value in each.values())
         for each in terms:
             for words, length in each.lengths:
                 self._lengthen(words, length)

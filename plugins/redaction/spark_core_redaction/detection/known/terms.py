@@ -54,6 +54,15 @@ class Terms:
         for address in entity.addresses:
             self._address(address)
 
+    def values(self) -> Iterator[str]:
+        """What is looked for without boundaries, too: whole names of several words, numbers."""
+        for words, length in self.lengths:
+            if length > 2:  # the bit of 1, that of 2, or none
+                yield "".join(words)
+                if len(words) == 2:
+                    yield words[1] + words[0]
+        yield from self.numbers
+
     def _names(self, entity: KnownEntity) -> None:
         add_name = self._person if entity.kind == "PERSON" else self._firm
         if entity.kind != "PERSON":
