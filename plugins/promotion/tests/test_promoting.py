@@ -163,13 +163,14 @@ async def test_items_3_the_install_is_atomic(office):
             seen.add(digest(office.destination))
 
     before = office.destination.stat()
-    running = office.tasks()[0]["Status"]["ContainerStatus"]["PID"]
+    running = f"/proc/{office.tasks()[0]['Status']['ContainerStatus']['PID']}/exe"
+    program = os.stat(running).st_ino
     reader = threading.Thread(target=read)
     reader.start()
     try:
         await office.promote(no_restart=True)
         after = office.destination.stat()
-        assert os.stat(f"/proc/{running}/exe").st_ino == before.st_ino
+        assert os.stat(running).st_ino == program
         [backup] = office.backups()
         assert digest(backup) == digest(office.engines("old"))
         await office.promote("promote.rollback")
