@@ -10,7 +10,7 @@ from spark_core_redaction.detection.settings import DetectionSettings
 from spark_core.errors import NotConfigured, SettingsError
 from spark_core.testing.detection import TextDetectorConformance
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.extra]
 
 
 @pytest.fixture(scope="module")
